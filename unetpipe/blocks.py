@@ -1,0 +1,167 @@
+"""Runs the blocks of a store on Dask's threads and keeps the ledger of what is finished."""
+
+import fcntl
+import json
+import logging
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import dask
+
+from unetpipe.log import Progress
+from unetpipe.manifest import digest, file_digest
+
+logger = logging.getLogger(__name__)
+
+
+class Done(NamedTuple):
+    """What a finished block leaves: its shards, its note for later passes, or why it was skipped."""
+
+    files: list[Path] = []
+    note: object = None  # anything JSON can hold, e.g. the digest of the values
+    skipped: str = ""
+
+
+class Task(NamedTuple):
+    """One block of work. A series whose task fails is left aside, the others go on."""
+
+    series: str
+    block: str
+    work: Callable[[], Done]
+
+    @property
+    def name(self) -> str:
+        return f"{self.series} {self.block}"
+
+
+class Ledger:
+    """The finished blocks of one stage of a store: one line of JSON each, checked before it is believed.
+
+    Parameters
+    ----------
+    store : path
+        Root of the store; the ledger lies in its folder `.ledger`.
+    stage : str
+    key : object
+        Digests of inputs, parameters, network and the stage's revision. Lines under another key
+        are forgotten.
+    part : str
+        Name of this writer; each part appends to a file of its own and reads those of all.
+
+    Raises
+    ------
+    BlockingIOError
+        If another process writes the same part.
+    """
+
+    def __init__(self, store, stage: str, key, *, part: str = "all"):
+        self.store, self.key = Path(store), digest(key)
+        self.folder = self.store / ".ledger" / stage
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.path = self.folder / f"{part}.jsonl"
+        self.file = self._lock()
+        self.resumed = self._key_of(self.path) == self.key
+        self.finished = self._believe()
+        self._restart()
+
+    def _lock(self):
+        file = open(self.path, "a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BlockingIOError(f"{self.path} is being written by another process; wait for it to end") from error
+        return file
+
+    @staticmethod
+    def _lines(path: Path) -> list[dict]:
+        """The whole lines of a ledger; a last one that a kill tore is dropped."""
+        lines = []
+        for line in path.read_text().splitlines():
+            try:
+                lines.append(json.loads(line))
+            except json.JSONDecodeError:
+                logger.warning("%s: a torn line is ignored", path)
+        return lines
+
+    def _key_of(self, path: Path) -> str:
+        lines = self._lines(path)
+        return lines[0].get("key", "") if lines else ""
+
+    def _believe(self) -> dict[str, dict]:
+        paths = [path for path in sorted(self.folder.glob("*.jsonl")) if self._key_of(path) == self.key]
+        entries = {line["name"]: line for path in paths for line in self._lines(path)[1:]}
+        return {name: entry for name, entry in entries.items() if self._holds(entry)}
+
+    def _holds(self, entry: dict) -> bool:
+        return all(self._checksum(self.store / path) == sum_ for path, sum_ in entry["shards"].items())
+
+    @staticmethod
+    def _checksum(path: Path) -> str | None:
+        return file_digest(path) if path.exists() else None
+
+    def _restart(self) -> None:
+        """Begin the own file anew with what still holds."""
+        own = {line["name"] for line in self._lines(self.path)[1:]} if self.resumed else set()
+        self.file.truncate(0)
+        lines = [{"key": self.key}, *(entry for name, entry in self.finished.items() if name in own)]
+        self.file.writelines(json.dumps(line) + "\n" for line in lines)
+        self.file.flush()
+
+    def record(self, name: str, done: Done) -> None:
+        """Note a finished block and the checksums of its shards."""
+        shards = {str(path.relative_to(self.store)): self._checksum(path) for path in done.files}
+        entry = {"name": name, "shards": shards, "note": done.note, "skipped": done.skipped}
+        self.file.write(json.dumps(entry) + "\n")
+        self.file.flush()
+        self.finished[name] = entry
+
+    def check_coverage(self, names: Iterable[str]) -> None:
+        """Raise RuntimeError unless every named block is computed, or skipped for a stated reason."""
+        missing = [name for name in names if name not in self.finished]
+        if missing:
+            shown = "; ".join(missing[:5])
+            raise RuntimeError(f"{self.store}: {len(missing)} blocks are not accounted for ({shown} …); run it again")
+
+    def notes(self, series: str) -> dict[str, object]:
+        """Notes of the finished blocks of one series, by name, in the order of the names."""
+        return {n: self.finished[n]["note"] for n in sorted(self.finished) if n.startswith(f"{series} ")}
+
+    def shards(self) -> set[Path]:
+        """All files that finished blocks own."""
+        return {self.store / path for entry in self.finished.values() for path in entry["shards"]}
+
+
+def run(tasks: Iterable[Task], ledger: Ledger, failures: dict[str, Exception], *, workers: int) -> None:
+    """Run the tasks that the ledger does not hold yet.
+
+    Parameters
+    ----------
+    failures : dict of series → error
+        A task that fails adds its series; further tasks of a series in it are left out.
+    workers : int
+        Threads; each holds one block in memory.
+    """
+    todo = [task for task in tasks if task.name not in ledger.finished]
+    progress = Progress(len(todo), f"blocks of {ledger.folder.name}")
+
+    def one(task: Task) -> None:
+        if task.series in failures:
+            return
+        try:
+            done = task.work()
+        except Exception as error:
+            logger.exception("series %s, block %s", task.series, task.block)
+            failures[task.series] = error
+        else:
+            ledger.record(task.name, done)
+        progress.advance()
+
+    dask.compute(*[dask.delayed(one, pure=False)(task) for task in todo], scheduler="threads", num_workers=workers)
+
+
+def raise_failures(sample: str, failures: dict[str, Exception]) -> None:
+    """Raise one RuntimeError that names the sample, every failed series and its cause."""
+    if failures:
+        causes = "\n".join(f"  series {series}: {error}" for series, error in sorted(failures.items()))
+        raise RuntimeError(f'sample "{sample}": {len(failures)} series could not be read or written\n{causes}')

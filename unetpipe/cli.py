@@ -1,0 +1,72 @@
+"""The `unetpipe` command."""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from unetpipe import __version__
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Parse the command line and run one command."""
+    parser = argparse.ArgumentParser(prog="unetpipe", description=__doc__)
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo-data", help="draw the demo's images from a seed")
+    demo.add_argument("folder", type=Path)
+    demo.add_argument("--seed", type=int, default=1)
+    demo.set_defaults(run=_demo_data)
+
+    shown = commands.add_parser("summary", help="print what a run made, its scores and where to look")
+    shown.add_argument("results", type=Path)
+    shown.add_argument("--otsu", type=Path, metavar="DATA", help="score a global threshold on this demo data beside it")
+    shown.set_defaults(run=_summary)
+
+    options = parser.parse_args(arguments)
+    options.run(options)
+
+
+def _demo_data(options) -> None:
+    from unetpipe.demo import write_demo
+
+    write_demo(options.folder, seed=options.seed)
+    print(f"demo data in {options.folder}")
+
+
+def _summary(options) -> None:
+    from unetpipe.score import summary
+
+    tables = sorted((options.results / "objects").glob("*.parquet"))
+    print("\nobjects")
+    for path in tables:
+        print(f"  {path.name.removesuffix('.parquet'):12} {len(pd.read_parquet(path)):7}   {path}")
+    scores = options.results / "scores.tsv"
+    if scores.exists():
+        print("\nscores (objects at IoU 0.5)")
+        columns = ["sample", "images", "truths", "objects", "f1", "ap", "mean_iou", "pixel_error", "rand", "information"]
+        print(summary(pd.read_csv(scores, sep="\t"))[columns].to_string(index=False, float_format="%.3f"))
+    if options.otsu:
+        print("\nfor comparison: F1 of a global Otsu threshold with connected components")
+        for sample, f1 in _otsu(options.otsu).items():
+            print(f"  {sample:12} {f1:.3f}")
+    print(f"\nlook at {options.results / 'report.html'}; the stores in {options.results / 'images'} open in any viewer")
+
+
+def _otsu(folder: Path) -> dict[str, float]:
+    """F1 at IoU 0.5, pooled over the images of each annotated sample of the demo."""
+    from tifffile import imread
+
+    from unetpipe.demo import otsu_objects
+    from unetpipe.metrics import detection, matches, overlaps
+
+    pairs = {"test": [(p, folder / "test/labels" / p.name) for p in sorted((folder / "test/images").iterdir())]}
+    pairs["slide"] = [(folder / "slide/slide.tif", folder / "slide/labels.tif")]
+    scores = {}
+    for sample, files in pairs.items():
+        tables = [overlaps(imread(truth), otsu_objects(imread(image))) for image, truth in files]
+        matched = sum(matches(table, 0.5) for table in tables)
+        counts = [sum(len(part) for part in parts) for parts in zip(*((t.truth, t.found) for t in tables), strict=True)]
+        scores[sample] = detection(matched, *counts)["f1"]
+    return scores

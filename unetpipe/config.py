@@ -1,0 +1,221 @@
+"""Reads the config and the sheet, and finds everything that is wrong with them before any job starts."""
+
+import csv
+import difflib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+from jsonschema import Draft202012Validator
+
+from unetpipe.manifest import read_json
+from unetpipe.patterns import find
+
+SCHEMAS = Path(__file__).parents[1] / "workflow" / "schemas"
+SPLITS = ("train", "val", "test", "predict")
+ANNOTATED = ("train", "val", "test")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class Sample(NamedTuple):
+    """One row of the sheet."""
+
+    name: str
+    split: str
+    files: list[str]
+    labels: list[str]
+    group: str
+    pixel_size: float | None  # µm
+    channels: list[str] | None
+    parts: int
+
+
+class Problems(list):
+    """What is wrong, one sentence each."""
+
+    def __str__(self) -> str:
+        return "\n".join(f"  {number}. {text}" for number, text in enumerate(self, start=1))
+
+
+def load_project(config: dict, folder: Path) -> tuple[list[Sample], Problems]:
+    """Read the sheet that a config names and check both.
+
+    Parameters
+    ----------
+    config : dict
+        All sections, defaults included.
+    folder : path
+        Where relative paths of the config start.
+
+    Returns
+    -------
+    list of Sample, Problems
+        The samples are complete only where there are no problems.
+    """
+    problems = Problems(f"config: {text}" for text in check_schema(config, "config"))
+    if problems:
+        return [], problems
+    sheet = folder / config["samples"]
+    if not sheet.exists():
+        return [], Problems([f"config: samples names {sheet}, which does not exist; write the sheet or mend the path"])
+    base = folder / config["data"] if config["data"] else sheet.parent
+    samples = read_sheet(sheet, base, config["predict"]["parts"], problems)
+    problems += [*check_sheet(samples, config), *check_sides(config, folder)]
+    return samples, problems
+
+
+# ---------------------------------------------------------------- schema
+
+
+def check_schema(content: dict, schema: str) -> Iterator[str]:
+    """What a JSON Schema has against a value; unknown keys with the nearest right one."""
+    rules = yaml.safe_load((SCHEMAS / f"{schema}.schema.yaml").read_text())
+    errors = sorted(Draft202012Validator(rules).iter_errors(content), key=lambda error: list(map(str, error.path)))
+    for error in errors:
+        place = ".".join(str(step) for step in error.absolute_path)
+        if error.validator == "additionalProperties":
+            yield from _unknown_keys(place, error)
+        else:
+            yield f"{place or 'it'}: {error.message}"
+
+
+def _unknown_keys(place: str, error) -> Iterator[str]:
+    known = error.schema.get("properties", {})
+    for key in sorted(set(error.instance) - set(known)):
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
+        advice = f"did you mean {near[0]}?" if near else f"allowed are {', '.join(known)}"
+        yield f"unknown key {place + '.' if place else ''}{key}; {advice}"
+
+
+# ---------------------------------------------------------------- sheet
+
+
+def read_sheet(sheet: Path, base: Path, parts: int, problems: Problems) -> list[Sample]:
+    """Read the rows of a sheet; what cannot be read is added to the problems.
+
+    Parameters
+    ----------
+    base : path
+        Where relative paths of the sheet start.
+    parts : int
+        Of prediction, where a row does not say.
+    """
+    with open(sheet, newline="") as file:
+        reader = csv.DictReader(file, delimiter="\t")
+        rows = list(reader)
+        columns = yaml.safe_load((SCHEMAS / "samples.schema.yaml").read_text())
+        missing = [name for name in columns["required"] if name not in (reader.fieldnames or [])]
+    if missing:
+        problems.append(f"{sheet}: no column {', '.join(missing)}; the columns are separated by tabs")
+        return []
+    if not rows:
+        problems.append(f"{sheet}: no rows; add one for every sample")
+    filled = [{key: value.strip() for key, value in row.items() if key and value and value.strip()} for row in rows]
+    for number, row in enumerate(rows, start=2):
+        if None in row:
+            problems.append(f"{sheet.name}, line {number}: more cells than columns")
+    unknown = set(reader.fieldnames or []) - set(columns["properties"])
+    if unknown:
+        problems += list(check_schema(dict.fromkeys(unknown, "") | filled[0] if filled else {}, "samples"))[:1]
+        return []
+    return [_sample(row, f"{sheet.name}, line {n}", base, parts, problems) for n, row in enumerate(filled, start=2)]
+
+
+def _sample(row: dict, place: str, base: Path, parts: int, problems: Problems) -> Sample:
+    typed = {**row, **{key: _number(row[key]) for key in ("pixel_size", "parts") if key in row}}
+    found = list(check_schema(typed, "samples"))
+    problems += [f"{place}: {text}" for text in found]
+    if found:
+        typed = {"sample": row.get("sample", place), "split": row.get("split", ""), "path": row.get("path", "")}
+    files, labels = _files(typed, place, base, problems)
+    channels = typed["channels"].split(",") if "channels" in typed else None
+    return Sample(
+        name=typed["sample"],
+        split=typed["split"],
+        files=files,
+        labels=labels,
+        group=typed.get("group", ""),
+        pixel_size=typed.get("pixel_size"),
+        channels=channels,
+        parts=typed.get("parts", parts),
+    )
+
+
+def _number(text: str):
+    try:
+        return int(text)
+    except ValueError:
+        try:
+            return float(text)
+        except ValueError:
+            return text
+
+
+def _files(row: dict, place: str, base: Path, problems: Problems) -> tuple[list[str], list[str]]:
+    """Files of a row and its labels, paired by what the wildcards matched."""
+    name = row["sample"]
+    images = find(row["path"], base) if row["path"] else {}
+    if not images:
+        problems.append(f'{place}, sample "{name}": {base / row["path"]} names no file; mend path or the key data')
+    if "labels" not in row:
+        return [str(path) for path in images.values()], []
+    labels = find(row["labels"], base)
+    if not labels:
+        problems.append(f'{place}, sample "{name}": {base / row["labels"]} names no file; mend labels or the key data')
+    elif images and len(images) == len(labels) == 1:
+        return [str(path) for path in images.values()], [str(path) for path in labels.values()]
+    else:
+        alone = [str(path) for key, path in images.items() if key not in labels]
+        if alone:
+            problems.append(f'{place}, sample "{name}": no labels for {", ".join(alone[:3])} ({len(alone)} in all)')
+    pairs = [(str(path), str(labels[key])) for key, path in images.items() if key in labels]
+    return [image for image, _ in pairs], [label for _, label in pairs]
+
+
+def check_sheet(samples: list[Sample], config: dict) -> Iterator[str]:
+    """What the rows of a sheet have against each other and against the config."""
+    names = [sample.name for sample in samples]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f'sample "{name}" stands in {names.count(name)} rows; give each row a name of its own'
+    for sample in samples:
+        if sample.split in ANNOTATED and sample.files and not sample.labels:
+            yield f'sample "{sample.name}" is in split {sample.split} but has no labels; add them, or set split to predict'
+    for group in sorted({sample.group for sample in samples} - {""}):
+        splits = sorted({sample.split for sample in samples if sample.group == group})
+        if len(splits) > 1:
+            yield f'group "{group}" straddles the splits {", ".join(splits)}; put all its samples into one'
+    if samples and not config["network"] and not any(sample.split == "train" for sample in samples):
+        yield "no sample is in split train; annotate one, or set network to the network.json of a trained network"
+
+
+# ---------------------------------------------------------------- sides
+
+
+def check_sides(config: dict, folder: Path) -> Iterator[str]:
+    """What a schema cannot say: numbers that have to fit each other, files that have to exist."""
+    chunk, shard, block = config["ingest"]["chunk"], config["ingest"]["shard"], config["predict"]["block"]
+    depth = config["train"]["depth"]
+    if config["network"]:
+        path = folder / config["network"]
+        if not path.exists():
+            yield f"config: network names {path}, which does not exist; mend the path, or set it to null to train one"
+            return
+        depth = read_json(path)["arguments"]["depth"]
+    if shard % chunk:
+        yield f"config: ingest.shard {shard} is not a multiple of ingest.chunk {chunk}; set it to {-(-shard // chunk) * chunk}"
+    step = 2**depth
+    if block % step:
+        yield (
+            f"config: predict.block {block} is not a multiple of 2^depth = {step}, so blocks would pool on "
+            f"other phases than the whole image; set it to {-(-block // step) * step}"
+        )
+    if block % chunk:
+        yield (
+            f"config: predict.block {block} is not a multiple of ingest.chunk {chunk}, so two blocks would write one "
+            f"chunk; set it to {-(-block // chunk) * chunk}"
+        )
+    low, high = config["mask"]["percentiles"]
+    if low >= high:
+        yield f"config: mask.percentiles {low}, {high} do not rise; set the lower one first"

@@ -1,0 +1,181 @@
+"""Makes objects of probabilities: components of the foreground, the same as those of the whole image."""
+
+import logging
+from functools import cached_property, partial
+from itertools import product
+from pathlib import Path
+from threading import Lock
+from typing import NamedTuple
+
+import numpy as np
+
+from unetpipe.blocks import Done, Ledger, Task, raise_failures, run
+from unetpipe.components import Components, space_structure
+from unetpipe.manifest import write_json
+from unetpipe.pyramid import Pyramid, write_pyramids
+from unetpipe.revisions import REVISIONS
+from unetpipe.store import label_path, level_shapes, open_array, publish_label, read_attributes, remove_strays
+
+logger = logging.getLogger(__name__)
+FACES, CORNERS = 1, 3
+
+
+class Settings(NamedTuple):
+    """What decides which pixels are objects; see `write_objects`."""
+
+    threshold: float
+    min_size: int
+    holes: int
+    expand: int
+
+
+def grow(labels: np.ndarray, distance: float) -> np.ndarray:
+    """Grow objects into the background of their plane without fusing them.
+
+    Parameters
+    ----------
+    labels : (…, y, x) int
+    distance : float
+        Pixels. A pixel goes to the nearest object, at equal distance to the lowest id, so that the
+        result depends on nothing farther away.
+
+    Returns
+    -------
+    (…, y, x) int
+    """
+    reach = int(distance)
+    steps = [step for step in product(range(-reach, reach + 1), repeat=2) if np.hypot(*step) <= distance]
+    grown = labels.copy()
+    pad = [(0, 0)] * (labels.ndim - 2) + [(reach, reach)] * 2
+    padded = np.pad(labels, pad)
+    none = np.iinfo(labels.dtype).max
+    for radius in sorted({y * y + x * x for y, x in steps} - {0}):
+        shifts = [(y, x) for y, x in steps if y * y + x * x == radius]
+        lowest = np.full_like(labels, none)
+        for y, x in shifts:
+            near = padded[..., reach + y : reach + y + labels.shape[-2], reach + x : reach + x + labels.shape[-1]]
+            np.minimum(lowest, np.where(near == 0, none, near), out=lowest)
+        grown = np.where((grown == 0) & (lowest != none), lowest, grown)
+    return grown
+
+
+def write_objects(
+    image: str,
+    probabilities: str,
+    output: str,
+    *,
+    sample: str,
+    threshold: float = 0.5,
+    min_size: int = 64,
+    holes: int = 64,
+    expand: int = 1,
+    workers: int = 1,
+) -> None:
+    """Write `labels/objects` of every series and, last, the manifest with the number of objects.
+
+    Parameters
+    ----------
+    image, probabilities : path
+        Root `zarr.json` of the image store and of the store of probabilities.
+    output : path
+        Manifest.
+    threshold : float
+        Foreground is where the classes but the background together are more probable than this.
+    min_size, holes : int
+        Smaller objects are dropped, holes up to this size are filled; pixels.
+    expand : int
+        Objects grow by so many pixels: half the gap that `weights` took.
+    workers : int
+        Threads; each holds one shard with its context.
+    """
+    store, entries = Path(image).parent, read_attributes(image)["series"]
+    settings = Settings(threshold, min_size, holes, expand)
+    predicted = read_attributes(probabilities)["series"]
+    ledger = Ledger(store, "objects", [REVISIONS["label"], predicted, settings])
+    failures: dict[str, Exception] = {}
+    found = {e["path"]: Objects(Path(probabilities).parent / e["path"], e["shard"], settings, workers) for e in entries}
+    counting = [Task(path, "components", objects.count) for path, objects in found.items()]
+    run(counting, ledger, failures, workers=1)
+    pyramids = [_pyramid(store, entry, found[entry["path"]]) for entry in entries]
+    digests = write_pyramids(pyramids, ledger, failures, workers=workers)
+    raise_failures(sample, failures)
+    series = []
+    for entry, pyramid in zip(entries, pyramids, strict=True):
+        publish_label(store, entry, "objects", levels=entry["levels"], note={"revision": REVISIONS["label"]})
+        remove_strays(pyramid.folder, ledger.shards())
+        count = ledger.finished[f"{entry['path']} components"]["note"]
+        series.append({"path": entry["path"], "objects": count, "digest": digests[pyramid.folder]})
+    note = {"sample": sample, "revision": REVISIONS["label"], "settings": settings._asdict()}
+    write_json(output, {**note, "series": series})
+    logger.info("%d objects in %s", sum(entry["objects"] for entry in series), sample)
+
+
+class Objects:
+    """The objects of one series, found when they are first asked for.
+
+    Parameters
+    ----------
+    probabilities : path
+        Array (t, K − 1, z, y, x) of p × 255.
+    block : int
+        Side of what one thread holds, pixels.
+    """
+
+    def __init__(self, probabilities: Path, block: int, settings: Settings, workers: int):
+        self.array = open_array(probabilities)
+        t, _, z, y, x = self.array.shape
+        self.shape, self.block = (t, z, y, x), (1, 1, block, block)
+        self.settings, self.workers = settings, workers
+        self.lock = Lock()
+
+    @cached_property
+    def _found(self) -> tuple[Components, np.ndarray]:
+        """Components of the foreground without holes, and their ids."""
+        read = self.foreground
+        if self.settings.holes:
+            empty = Components(self.background, self.shape, self.block, space_structure(CORNERS), workers=self.workers)
+            filled = empty.sizes <= self.settings.holes
+            read = partial(self._without_holes, empty, filled)
+        parts = Components(read, self.shape, self.block, space_structure(FACES), workers=self.workers)
+        return parts, parts.canonical_ids(parts.sizes >= self.settings.min_size)
+
+    def count(self) -> Done:
+        """Find all objects and note how many there are."""
+        with self.lock:
+            _, ids = self._found
+        return Done(note=int(ids.max(initial=0)))
+
+    def foreground(self, region) -> np.ndarray:
+        """Where the classes but the background are more probable than the threshold."""
+        t, z, y, x = region
+        total = self.array[t, :, z, y, x].sum(axis=1, dtype=np.uint32)
+        return total > 255 * self.settings.threshold
+
+    def background(self, region) -> np.ndarray:
+        """The complement of the foreground."""
+        return ~self.foreground(region)
+
+    def _without_holes(self, empty: Components, filled: np.ndarray, region) -> np.ndarray:
+        return self.foreground(region) | empty.paint(region, filled)
+
+    def read(self, region) -> np.ndarray:
+        """Ids in a region, objects grown."""
+        with self.lock:
+            parts, ids = self._found
+        reach = self.settings.expand
+        window = [
+            slice(max(0, part.start - reach), min(size, part.stop + reach))
+            for part, size in zip(region[2:], self.shape[2:], strict=True)
+        ]
+        inside = [
+            slice(part.start - wide.start, part.stop - wide.start)
+            for part, wide in zip(region[2:], window, strict=True)
+        ]
+        return grow(parts.paint((*region[:2], *window), ids), reach)[(..., *inside)]
+
+
+def _pyramid(store: Path, entry: dict, objects: Objects) -> Pyramid:
+    folder = label_path(store, entry["path"], "objects")
+    levels = level_shapes(objects.shape, entry["chunk"])
+    sides = (entry["chunk"], entry["shard"], "label")
+    return Pyramid(entry["path"], folder, levels, np.dtype(np.uint32), objects.read, *sides)

@@ -1,0 +1,70 @@
+"""What a job says: to its log file in full, to the terminal what a reader there needs."""
+
+import logging
+import sys
+import time
+from pathlib import Path
+
+FORMAT = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S")
+
+
+def log_to(path: str | Path) -> None:
+    """Send the library's log to a file, warnings and errors also to the terminal.
+
+    An error that ends the process is written with its traceback to the file and as one
+    sentence to the terminal.
+    """
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    file = logging.FileHandler(path, mode="w")
+    terminal = logging.StreamHandler()
+    terminal.setLevel(logging.WARNING)
+    for handler in (file, terminal):
+        handler.setFormatter(FORMAT)
+    logger = logging.getLogger("unetpipe")
+    logger.handlers = [file, terminal]
+    logger.setLevel(logging.INFO)
+    sys.excepthook = _record_error
+
+
+def _record_error(kind, error, traceback) -> None:
+    logger = logging.getLogger("unetpipe")
+    file, terminal = logger.handlers
+    record = logger.makeRecord(
+        "unetpipe", logging.ERROR, "", 0, "%s: %s", (kind.__name__, error), (kind, error, traceback)
+    )
+    file.handle(record)
+    record.exc_info = record.exc_text = None
+    terminal.handle(record)
+
+
+class Progress:
+    """Counts finished units of work and says so once a minute, with the rate and the time left.
+
+    Parameters
+    ----------
+    total : int
+        Units to do.
+    unit : str
+        What is counted, e.g. "blocks".
+    every : float
+        Seconds between two lines.
+    """
+
+    def __init__(self, total: int, unit: str, *, every: float = 60.0):
+        self.total, self.unit, self.every = total, unit, every
+        self.done = 0
+        self.start = self.said = time.monotonic()
+        self.logger = logging.getLogger("unetpipe.progress")
+
+    def advance(self, note: str = "") -> None:
+        """One unit more is done."""
+        self.done += 1
+        now = time.monotonic()
+        if now - self.said >= self.every or self.done == self.total:
+            self.said = now
+            self.logger.info(self._line(now - self.start, note))
+
+    def _line(self, elapsed: float, note: str) -> str:
+        rate = self.done / max(elapsed, 1e-9)
+        left = (self.total - self.done) / rate
+        return f"{self.done}/{self.total} {self.unit}, {rate:.2f} a second, {left:.0f} s left {note}".rstrip()

@@ -1,0 +1,153 @@
+"""Finds where there is anything to see, and the grey values there: the tissue label and its statistics."""
+
+import logging
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from unetpipe.blocks import Ledger, raise_failures
+from unetpipe.manifest import write_json
+from unetpipe.pyramid import Pyramid, write_pyramids
+from unetpipe.revisions import REVISIONS
+from unetpipe.store import label_path, level_shapes, open_array, publish_label, read_attributes
+
+logger = logging.getLogger(__name__)
+COARSE = 2048  # longest side of the level that is looked at as a whole, pixels
+
+
+def tissue(plane: np.ndarray, *, contrast: float, window: int, margin: int) -> np.ndarray:
+    """Where an image varies: glass is flat, whatever its brightness.
+
+    Parameters
+    ----------
+    plane : (c, y, x)
+        One plane; a pixel is tissue if any channel says so.
+    contrast : float
+        Local deviation below this share of the strongest (99th percentile) is empty; 0 keeps everything.
+    window, margin : int
+        Side of the local window, and by how much tissue grows, pixels.
+
+    Returns
+    -------
+    (y, x) bool
+    """
+    if contrast == 0:
+        return np.ones(plane.shape[1:], dtype=bool)
+    deviation = np.stack([_local_deviation(channel.astype(np.float64), window) for channel in plane])
+    strongest = np.percentile(deviation, 99, axis=(1, 2), keepdims=True)
+    found = (deviation > contrast * strongest).any(axis=0)
+    return ndimage.maximum_filter(found, size=2 * margin + 1) if margin else found
+
+
+def _local_deviation(channel: np.ndarray, window: int) -> np.ndarray:
+    mean = ndimage.uniform_filter(channel, window)
+    square = ndimage.uniform_filter(channel**2, window)
+    return np.sqrt(np.maximum(square - mean**2, 0))
+
+
+def statistics(pixels: np.ndarray, where: np.ndarray, percentiles: tuple[float, float]) -> dict:
+    """Grey values inside the tissue, once per series; of the whole where nothing is tissue.
+
+    Parameters
+    ----------
+    pixels : (t, c, z, y, x)
+    where : (t, z, y, x) bool
+    percentiles : (low, high)
+        Their grey values are what a network sees as 0 and 1.
+
+    Returns
+    -------
+    dict
+        `low`, `high`, `mean`, `deviation`: one number per channel.
+    """
+    inside = where if where.any() else np.ones_like(where)
+    values = [channel[inside] for channel in np.moveaxis(pixels, 1, 0)]
+    low, high = np.array([np.percentile(v, percentiles) for v in values]).T
+    return {
+        "low": low.tolist(),
+        "high": high.tolist(),
+        "mean": [float(v.mean()) for v in values],
+        "deviation": [float(v.std()) for v in values],
+    }
+
+
+def write_mask(
+    image: str,
+    output: str,
+    *,
+    sample: str,
+    contrast: float = 0.15,
+    window: int = 32,
+    margin: int = 64,
+    percentiles: tuple[float, float] = (1.0, 99.0),
+    workers: int = 1,
+) -> None:
+    """Write `labels/tissue` of every series and, last, the manifest with each one's statistics.
+
+    Parameters
+    ----------
+    image : path
+        Root `zarr.json` of the image store.
+    output : path
+        Manifest.
+    contrast, window, margin
+        See `tissue`; window and margin in pixels of the full resolution.
+    percentiles
+        See `statistics`.
+    workers : int
+        Threads; each holds one shard.
+    """
+    store, entries = Path(image).parent, read_attributes(image)["series"]
+    settings = {"contrast": contrast, "window": window, "margin": margin, "percentiles": list(percentiles)}
+    ledger = Ledger(store, "tissue", [REVISIONS["mask"], [entry["digest"] for entry in entries], settings])
+    failures: dict[str, Exception] = {}
+    found = [_look(store, entry, contrast, window, margin, percentiles) for entry in entries]
+    pyramids = [_pyramid(store, entry, coarse, level) for entry, (coarse, level, _) in zip(entries, found, strict=True)]
+    digests = write_pyramids(pyramids, ledger, failures, workers=workers)
+    raise_failures(sample, failures)
+    for entry in entries:
+        publish_label(store, entry, "tissue", levels=entry["levels"], note={"revision": REVISIONS["mask"]})
+    series = [
+        {
+            "path": entry["path"],
+            "digest": digests[pyramid.folder],
+            "level": level,
+            "fraction": float(coarse.mean()),
+            **numbers,
+        }
+        for entry, pyramid, (coarse, level, numbers) in zip(entries, pyramids, found, strict=True)
+    ]
+    write_json(output, {"sample": sample, "revision": REVISIONS["mask"], "settings": settings, "series": series})
+
+
+def _look(store: Path, entry: dict, contrast, window, margin, percentiles) -> tuple[np.ndarray, int, dict]:
+    """Tissue (t, z, y, x), and statistics, at the finest level that is looked at as a whole."""
+    sizes = [max(shape[-2:]) for shape in level_shapes(entry["shape"], entry["chunk"])]
+    level = next((k for k, size in enumerate(sizes) if size <= COARSE), len(sizes) - 1)
+    pixels = open_array(store / entry["path"] / str(level))[...]
+    scaled = {"window": max(3, window >> level), "margin": margin >> level}
+    planes = np.moveaxis(pixels, 1, 2)
+    where = np.stack([[tissue(plane, contrast=contrast, **scaled) for plane in stack] for stack in planes])
+    return where, level, statistics(pixels, where, percentiles)
+
+
+def _pyramid(store: Path, entry: dict, coarse: np.ndarray, level: int) -> Pyramid:
+    shape = (entry["shape"][0], *entry["shape"][2:])
+    return Pyramid(
+        entry["path"],
+        label_path(store, entry["path"], "tissue"),
+        level_shapes(shape, entry["chunk"]),
+        np.dtype(np.uint8),
+        partial(_enlarged, coarse, level),
+        entry["chunk"],
+        entry["shard"],
+        "label",
+    )
+
+
+def _enlarged(coarse: np.ndarray, level: int, region) -> np.ndarray:
+    t, z, y, x = region
+    rows, columns = (np.arange(part.start, part.stop) >> level for part in (y, x))
+    return coarse[t, z][..., rows[:, None], columns]

@@ -1,0 +1,277 @@
+"""Overlap-tile prediction of whole stores: blocks give what the whole image would give.
+
+Letters of shapes: C channels, Y X space, K classes.
+"""
+
+import logging
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from unetpipe.blocks import Done, Ledger, Task, raise_failures, run
+from unetpipe.device import choose_device, choose_precision
+from unetpipe.geometry import Block, blocks, reflect, unet_halo, unet_output
+from unetpipe.manifest import array_digest, digest, read_json, write_json
+from unetpipe.network import UNet, load_network
+from unetpipe.revisions import REVISIONS
+from unetpipe.store import (
+    create_array,
+    label_path,
+    open_array,
+    read_attributes,
+    remove_strays,
+    write_group,
+    write_region,
+)
+
+logger = logging.getLogger(__name__)
+
+
+class Predictor:
+    """A network on its device, called by one thread at a time.
+
+    Parameters
+    ----------
+    network : UNet
+    views : int
+        1, or 8: the mean over all rotations and mirror images (the paper's results average seven).
+    device : torch.device
+    precision : torch.dtype
+    """
+
+    def __init__(self, network: UNet, *, views: int, device: torch.device, precision: torch.dtype):
+        self.network = network.to(device, memory_format=torch.channels_last).eval()
+        self.views, self.device, self.precision = views, device, precision
+        self.lock = Lock()
+
+    def __call__(self, grey_CYX: np.ndarray) -> np.ndarray:
+        """Probabilities of the classes but the background, (K − 1, Y − 2 halo, X − 2 halo) uint8 of p × 255.
+
+        Parameters
+        ----------
+        grey_CYX : (C, Y, X) float32
+            0 … 1 between the percentiles of the series; valid sides.
+        """
+        with self.lock, torch.inference_mode():
+            tile = torch.from_numpy(grey_CYX).to(self.device)[None] * 2 - 1
+            mean = sum(self._view(tile, number) for number in range(self.views)) / self.views
+            return (mean[0, 1:] * 255).round().to(torch.uint8).cpu().numpy()
+
+    def _view(self, tile: torch.Tensor, number: int) -> torch.Tensor:
+        turns, mirrored = number % 4, number >= 4
+        turned = torch.rot90(tile.flip(-1) if mirrored else tile, turns, (2, 3))
+        turned = turned.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+            logits = self.network(turned)
+        back = torch.rot90(torch.softmax(logits.float(), dim=1), -turns, (2, 3))
+        return back.flip(-1) if mirrored else back
+
+
+class Job(NamedTuple):
+    """What all parts of one sample's prediction agree on."""
+
+    images: Path
+    entries: list[dict]
+    statistics: list[dict]
+    network: dict
+    block: int
+    views: int
+
+    @property
+    def key(self) -> list:
+        inputs = [[e["digest"], s["digest"], s["low"], s["high"]] for e, s in zip(self.entries, self.statistics)]
+        network = [self.network["digest"], self.network["precision"]]
+        return [REVISIONS["predict"], inputs, network, self.block, self.views]
+
+
+class Unit(NamedTuple):
+    """One network call: a block of one (t, z) plane of one series."""
+
+    number: int  # of the series
+    t: int
+    z: int
+    block: Block
+
+    @property
+    def name(self) -> str:
+        return f"{self.number} {self.where}"
+
+    @property
+    def where(self) -> str:
+        y, x = (part.start for part in self.block.write)
+        return f"t {self.t}, z {self.z}, y {y}, x {x}"
+
+
+def open_job(image: str, tissue: str, network: str, *, sample: str, block: int, views: int) -> Job:
+    """Read the manifests; refuse an image that the network was not made for."""
+    note, entries = read_json(network), read_attributes(image)["series"]
+    expected = note["arguments"]["channels"]
+    for entry in entries:
+        if entry["shape"][1] != expected:
+            raise ValueError(
+                f'sample "{sample}": image {entry["name"]} has {entry["shape"][1]} channels, '
+                f"network {network} was trained on {expected}; set ingest.channels"
+            )
+    return Job(Path(image).parent, entries, read_json(tissue)["series"], note, block, views)
+
+
+def units(job: Job) -> list[Unit]:
+    """All network calls of a sample, in a fixed order."""
+    return [
+        Unit(number, t, z, block)
+        for number, entry in enumerate(job.entries)
+        for t in range(entry["shape"][0])
+        for z in range(entry["shape"][2])
+        for block in _plane_blocks(entry["shape"][-2:], job.block, job.network["arguments"]["depth"])
+    ]
+
+
+def _plane_blocks(shape, block: int, depth: int) -> list[Block]:
+    """Blocks of a plane; an image smaller than a block is one block of its own size."""
+    step = 2**depth
+    sides = [min(block, -(-size // step) * step) for size in shape]
+    halo = [(unet_halo(depth), unet_halo(depth) + unet_output(side, depth) - side) for side in sides]
+    return list(blocks(shape, sides, halo))
+
+
+def predict_part(
+    image: str,
+    tissue: str,
+    network: str,
+    output: str,
+    *,
+    store: str,
+    sample: str,
+    part: int = 0,
+    parts: int = 1,
+    block: int = 512,
+    views: int = 1,
+    device: str = "auto",
+    threads: int = 1,
+) -> None:
+    """Predict one part of a sample's blocks into the shared store of probabilities.
+
+    Parameters
+    ----------
+    image, tissue, network : path
+        Root `zarr.json` of the image store, manifest of its tissue, `network.json`.
+    output : path
+        Manifest of this part, written last.
+    store : path
+        Root `zarr.json` of the store of probabilities; `publish_probabilities` writes it, not this.
+    part, parts : int
+        This part of so many: every `parts`-th block.
+    block : int
+        Side of what one network call writes, pixels: a multiple of 2^depth and of the chunk.
+    views : int
+        See `Predictor`.
+    device, threads
+        Where and with how many threads to compute.
+
+    Raises
+    ------
+    RuntimeError
+        If a series cannot be predicted, after all others; it names all that failed.
+    """
+    torch.set_num_threads(threads)
+    job = open_job(image, tissue, network, sample=sample, block=block, views=views)
+    ledger = Ledger(Path(store).parent, "predict", job.key, part=str(part))
+    failures: dict[str, Exception] = {}
+    mine = units(job)[part::parts]
+    if any(unit.name not in ledger.finished for unit in mine):
+        rebuilt, note = load_network(network)
+        place = choose_device(device)
+        predictor = Predictor(rebuilt, views=views, device=place, precision=choose_precision(note["precision"], place))
+        tasks = _tasks(job, mine, Path(store).parent, predictor)
+        run(tasks, ledger, failures, workers=2)  # one reads and writes while the other computes
+    raise_failures(sample, failures)
+    write_json(output, {"sample": sample, "key": digest(job.key), "blocks": len(mine)})
+
+
+def _tasks(job: Job, mine: list[Unit], store: Path, predictor: Predictor) -> list[Task]:
+    arrays = {number: _create(job, store, number) for number in sorted({unit.number for unit in mine})}
+    sources = {n: open_array(job.images / job.entries[n]["path"] / "0") for n in arrays}
+    masks = {n: _coarse_tissue(job, n) for n in arrays}
+    return [
+        Task(
+            str(unit.number),
+            unit.where,
+            partial(_predict_block, unit, sources[n], masks[n], job.statistics[n], arrays[n], predictor),
+        )
+        for unit in mine
+        for n in [unit.number]
+    ]
+
+
+def _create(job: Job, store: Path, number: int):
+    entry = job.entries[number]
+    t, _, z, y, x = entry["shape"]
+    shape = (t, job.network["arguments"]["classes"] - 1, z, y, x)
+    return create_array(store / entry["path"], shape, np.uint8, chunk=entry["chunk"], shard=job.block)
+
+
+def _coarse_tissue(job: Job, number: int) -> np.ndarray:
+    """Tissue (t, z, y, x) at the level at which it was found."""
+    folder = label_path(job.images, job.entries[number]["path"], "tissue")
+    return open_array(folder / str(job.statistics[number]["level"]))[...]
+
+
+def _predict_block(unit: Unit, source, tissue, statistics: dict, target, predictor: Predictor) -> Done:
+    y, x = unit.block.write
+    scale = 2 ** statistics["level"]
+    seen = tissue[unit.t, unit.z, y.start // scale : -(-y.stop // scale), x.start // scale : -(-x.stop // scale)]
+    region = (slice(unit.t, unit.t + 1), slice(None), slice(unit.z, unit.z + 1), y, x)
+    whole = (*region[:1], slice(0, target.shape[1]), *region[2:])
+    if not seen.any():
+        return Done(write_region(target, whole, np.zeros((), np.uint8)), skipped="no tissue")
+    pixels = read_mirrored(source, (unit.t, slice(None), unit.z), unit.block.read)
+    low, high = (np.asarray(statistics[name], np.float32)[:, None, None] for name in ("low", "high"))
+    grey = (pixels.astype(np.float32) - low) / np.maximum(high - low, 1e-6)
+    found = predictor(grey)[:, : y.stop - y.start, : x.stop - x.start]
+    return Done(write_region(target, whole, found[None, :, None]), array_digest(found))
+
+
+def read_mirrored(array, front: tuple, window: tuple[slice, slice]) -> np.ndarray:
+    """Read a window of the last two axes that may leave the array: mirrored there as NumPy's `reflect`."""
+    rows, columns = (
+        reflect(part.start, part.stop, size) for part, size in zip(window, array.shape[-2:], strict=True)
+    )
+    inside = (slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1))
+    pixels = array[(*front, *inside)]
+    return pixels[..., (rows - rows.min())[:, None], columns - columns.min()]
+
+
+def publish_probabilities(
+    image: str, tissue: str, network: str, output: str, *, sample: str, block: int = 512, views: int = 1
+) -> None:
+    """Write the root of a store of probabilities, once every block is accounted for.
+
+    Raises
+    ------
+    RuntimeError
+        If a block is neither computed nor skipped for a reason.
+    """
+    job = open_job(image, tissue, network, sample=sample, block=block, views=views)
+    store = Path(output).parent
+    Path(output).unlink(missing_ok=True)
+    ledger = Ledger(store, "predict", job.key, part="publish")
+    todo = units(job)
+    ledger.check_coverage(unit.name for unit in todo)
+    remove_strays(store, ledger.shards())
+    skipped = [ledger.finished[unit.name]["skipped"] for unit in todo]
+    series = [
+        {"path": entry["path"], "digest": digest(ledger.notes(str(number)))}
+        for number, entry in enumerate(job.entries)
+    ]
+    note = {
+        "sample": sample,
+        "revision": REVISIONS["predict"],
+        "network": job.network["digest"],
+        "blocks": {"computed": skipped.count(""), "no tissue": skipped.count("no tissue")},
+        "series": series,
+    }
+    write_group(store, {"unetpipe": note})

@@ -1,0 +1,75 @@
+"""Writes pyramids shard by shard: each shard has one writer, each level is made from the one below."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from unetpipe.blocks import Done, Ledger, Task, run
+from unetpipe.geometry import blocks
+from unetpipe.manifest import array_digest, digest
+from unetpipe.store import create_array, halve, open_array, write_region
+
+Region = tuple[slice, ...]
+
+
+class Pyramid(NamedTuple):
+    """One image or label to write."""
+
+    series: str
+    folder: Path  # the levels are its children 0, 1, …
+    shapes: list[tuple[int, ...]]  # one per level, full resolution first
+    dtype: np.dtype
+    read: Callable[[Region], np.ndarray]  # values of a region of the full resolution
+    chunk: int
+    shard: int
+    kind: str = "image"
+
+
+def write_pyramids(
+    pyramids: list[Pyramid], ledger: Ledger, failures: dict[str, Exception], *, workers: int
+) -> dict[Path, str]:
+    """Write all levels of the pyramids that did not fail; return each folder's digest at full resolution."""
+    for level in range(max((len(pyramid.shapes) for pyramid in pyramids), default=0)):
+        high = [p for p in pyramids if level < len(p.shapes) and p.series not in failures]
+        run([task for pyramid in high for task in _level(pyramid, level)], ledger, failures, workers=workers)
+    return {p.folder: content_digest(p, ledger) for p in pyramids if p.series not in failures}
+
+
+def content_digest(pyramid: Pyramid, ledger: Ledger) -> str:
+    """Digest of the values of the full resolution, whatever the order in which they came."""
+    prefix = _prefix(pyramid, 0)
+    names = sorted(name for name in ledger.finished if name.startswith(f"{pyramid.series} {prefix}"))
+    return digest([pyramid.shapes[0], [ledger.finished[name]["note"] for name in names]])
+
+
+def _prefix(pyramid: Pyramid, level: int) -> str:
+    return f"{pyramid.folder.name} level {level} at "
+
+
+def _level(pyramid: Pyramid, level: int) -> Iterator[Task]:
+    shape = pyramid.shapes[level]
+    array = create_array(
+        pyramid.folder / str(level), shape, pyramid.dtype, chunk=pyramid.chunk, shard=pyramid.shard, kind=pyramid.kind
+    )
+    read = pyramid.read if level == 0 else partial(_halved, pyramid, level)
+    for block in blocks(shape, array.shards):
+        corner = ",".join(str(window.start) for window in block.write)
+        yield Task(pyramid.series, _prefix(pyramid, level) + corner, partial(_write, array, read, block.write))
+
+
+def _write(array, read, region: Region) -> Done:
+    values = np.asarray(read(region), dtype=array.dtype)
+    return Done(write_region(array, region, values), array_digest(values))
+
+
+def _halved(pyramid: Pyramid, level: int, region: Region) -> np.ndarray:
+    below = open_array(pyramid.folder / str(level - 1))
+    *rest, y, x = region
+    plane = (
+        slice(2 * window.start, min(2 * window.stop, size))
+        for window, size in zip((y, x), below.shape[-2:], strict=True)
+    )
+    return halve(below[(*rest, *plane)], kind=pyramid.kind)

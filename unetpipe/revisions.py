@@ -1,0 +1,17 @@
+"""The revision of every stage: raise it when a change of the library changes what the stage writes.
+
+The rules carry it as a parameter and the ledgers as a part of their key, so that both see the change.
+"""
+
+REVISIONS = {
+    "ingest": "ingest 1",
+    "truth": "truth 1",
+    "mask": "mask 1",
+    "weights": "weights 1",
+    "train": "train 1",
+    "predict": "predict 1",
+    "label": "label 1",
+    "measure": "measure 1",
+    "score": "score 1",
+    "report": "report 1",
+}

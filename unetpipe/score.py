@@ -1,0 +1,94 @@
+"""Compares objects with the truth: one line per image in `results/scores.tsv`."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from unetpipe.manifest import replacing
+from unetpipe.metrics import detection, matches, mean_iou, overlaps, rand_and_information
+from unetpipe.store import label_path, open_array, read_attributes
+
+logger = logging.getLogger(__name__)
+IGNORED = 255  # class of pixels that nobody annotated
+
+
+def score_image(truth: np.ndarray, found: np.ndarray, classes: np.ndarray, *, iou: float) -> dict[str, float]:
+    """All figures of one image.
+
+    Parameters
+    ----------
+    truth, found : (*space) int
+        Instance labels.
+    classes : (*space) uint8
+        Annotated classes, 255 where ignored.
+    iou : float
+        Least intersection over union of a matched pair.
+    """
+    known = classes != IGNORED
+    table = overlaps(truth, found, known)
+    matched, truths, founds = matches(table, iou), len(table.truth), len(table.found)
+    return {
+        "truths": truths,
+        "objects": founds,
+        "matched": matched,
+        **detection(matched, truths, founds),
+        "mean_iou": mean_iou(table),
+        "pixel_error": float(((classes > 0) != (found > 0))[known].mean()) if known.any() else 0.0,
+        **rand_and_information(np.where(known, truth, 0), found),
+    }
+
+
+def write_scores(
+    images: list[str], truths: list[str], objects: list[str], output: str, *, samples: list[list[str]], iou: float = 0.5
+) -> None:
+    """Score every series of the annotated samples that were predicted.
+
+    Parameters
+    ----------
+    images, truths, objects : list of path
+        Root `zarr.json` of the image stores, manifests of truth and objects.
+    output : path
+        Tab-separated, one row per series.
+    samples : list of [name, split]
+        In the order of the paths.
+    iou : float
+        See `score_image`.
+    """
+    rows = []
+    for image, (sample, split), _ in zip(images, samples, zip(truths, objects, strict=True), strict=True):
+        for entry in read_attributes(image)["series"]:
+            parts = [
+                open_array(label_path(Path(image).parent, entry["path"], name) / "0")[...]
+                for name in ("truth", "objects", "classes")
+            ]
+            figures = score_image(*parts, iou=iou)
+            rows.append({"sample": sample, "split": split, "series": entry["name"], **figures})
+    frame = pd.DataFrame(rows, columns=COLUMNS)
+    with replacing(output) as aside:
+        frame.to_csv(aside, sep="\t", index=False, float_format="%.6g")
+    logger.info("%d images scored", len(frame))
+
+
+def summary(scores: pd.DataFrame) -> pd.DataFrame:
+    """Figures of each sample: objects pooled over its images, the others as the mean of its images.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        As `write_scores` writes it.
+    """
+    rows = []
+    for (sample, split), group in scores.groupby(["sample", "split"], sort=False):
+        matched, truths, founds = (int(group[name].sum()) for name in ("matched", "truths", "objects"))
+        pooled = detection(matched, truths, founds)
+        means = {name: np.average(group[name]) for name in ("pixel_error", "rand", "information")}
+        seg = np.average(group.mean_iou, weights=group.truths) if truths else 1.0
+        counts = {"images": len(group), "truths": truths, "objects": founds}
+        rows.append({"sample": sample, "split": split, **counts, **pooled, "mean_iou": seg, **means})
+    return pd.DataFrame(rows)
+
+
+COLUMNS = ["sample", "split", "series", "truths", "objects", "matched", "precision", "recall", "f1", "ap"]
+COLUMNS += ["mean_iou", "pixel_error", "rand", "information"]

@@ -1,0 +1,235 @@
+"""OME-Zarr 0.5 on Zarr v3: the only room that knows how arrays, pyramids and labels lie on disk.
+
+An image store is a collection in bioformats2raw's layout: `0`, `1`, … are OME-Zarr images of axes
+(t, c, z, y, x); labels drop c. Arrays are created by their own path, so that nothing but
+`write_group` ever writes a root `zarr.json`: a store exists when that file does.
+"""
+
+import fcntl
+import shutil
+from collections.abc import Sequence
+from contextlib import contextmanager
+from itertools import product
+from pathlib import Path
+from xml.sax.saxutils import quoteattr
+
+import numpy as np
+import zarr
+from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
+from zarr.storage import MemoryStore
+
+from unetpipe.manifest import read_json, write_bytes, write_json
+
+OME_VERSION = "0.5"
+CODECS = {
+    "image": (ZstdCodec(level=3), Crc32cCodec()),
+    "label": (BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"), Crc32cCodec()),
+}
+
+# One thread a call: with more, the byte order inside a shard is random. Jobs bring their own.
+zarr.config.set({"threading.max_workers": 1, "codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
+
+
+def create_array(path, shape: Sequence[int], dtype, *, chunk: int, shard: int, kind: str = "image", attributes=None):
+    """Create a sharded array at a path of its own, or open the one that has the same metadata.
+
+    Parameters
+    ----------
+    path : path
+        Folder of the array; its `zarr.json` is renamed into place, shards that lie there stay.
+    shape : (t, …, y, x)
+        One shard holds all planes of a channel axis (five axes), one plane otherwise.
+    chunk, shard : int
+        Side of what is read, and of what is written at once, pixels; clipped to the image.
+    kind : "image" or "label"
+        Chooses the codecs.
+    """
+    chunks, shards = _chunk_shapes(shape, chunk, shard)
+    files: dict = {}
+    zarr.create_array(
+        MemoryStore(files),
+        shape=tuple(shape),
+        dtype=dtype,
+        chunks=chunks,
+        shards=shards,
+        compressors=CODECS[kind],
+        fill_value=0,
+        attributes=attributes or {},
+    )
+    write_bytes(Path(path) / "zarr.json", files["zarr.json"].to_bytes())
+    return open_array(path, mode="r+")
+
+
+def _chunk_shapes(shape, chunk, shard):
+    """Chunks and shards of one plane; the shard takes all channels where there is a channel axis."""
+    whole = [-(-size // chunk) * chunk for size in shape[-2:]]
+    plane = tuple(min(shard, size) for size in whole)
+    channels = (shape[1],) if len(shape) == 5 else ()
+    ones = (1,) * (len(shape) - 2)
+    return (*ones, chunk, chunk), (1, *channels, *ones[1 + len(channels) :], *plane)
+
+
+def open_array(path, mode: str = "r"):
+    """Open one array of a store by its path."""
+    if not (Path(path) / "zarr.json").exists():
+        raise FileNotFoundError(f"no array at {path}; run the stage that writes it again")
+    return zarr.open_array(str(path), mode=mode)
+
+
+def write_region(array, region: tuple[slice, ...], values: np.ndarray) -> list[Path]:
+    """Write a whole number of shards and return their files (absent where all values are the fill value)."""
+    files = shard_files(array, region)
+    for file in files:
+        file.unlink(missing_ok=True)
+    array[region] = values
+    return files
+
+
+def shard_files(array, region: tuple[slice, ...]) -> list[Path]:
+    """The files of the shards that a region touches."""
+    root = Path(array.store.root) / "c"
+    axes = zip(region, array.shards, strict=True)
+    grid = [range(window.start // size, -(-window.stop // size)) for window, size in axes]
+    return [root.joinpath(*map(str, index)) for index in product(*grid)]
+
+
+def remove_strays(folder, known: set[Path]) -> None:
+    """Delete the shards under a folder that are not in `known` (of an earlier block size, say)."""
+    for file in Path(folder).rglob("c/**/*"):
+        if file.is_file() and file not in known:
+            file.unlink()
+
+
+# ---------------------------------------------------------------- pyramids
+
+
+def level_shapes(shape: Sequence[int], smallest: int) -> list[tuple[int, ...]]:
+    """Shapes of a pyramid that halves the plane until both sides are at most `smallest` pixels."""
+    shapes = [tuple(shape)]
+    while max(shapes[-1][-2:]) > smallest:
+        *rest, y, x = shapes[-1]
+        shapes.append((*rest, -(-y // 2), -(-x // 2)))
+    return shapes
+
+
+def halve(plane: np.ndarray, *, kind: str) -> np.ndarray:
+    """Halve the last two axes: mean of 2 × 2 for images, the first pixel for labels (no new values)."""
+    if kind == "label":
+        return plane[..., ::2, ::2]
+    pad = [(0, 0)] * (plane.ndim - 2) + [(0, size % 2) for size in plane.shape[-2:]]
+    even = np.pad(plane, pad, mode="edge")
+    *rest, y, x = even.shape
+    mean = even.reshape(*rest, y // 2, 2, x // 2, 2).mean(axis=(-3, -1), dtype=np.float32)
+    return mean.astype(plane.dtype) if plane.dtype.kind == "f" else np.rint(mean).astype(plane.dtype)
+
+
+def image_metadata(name: str, levels: int, pixel_size: Sequence[float] | None, channels=None) -> dict:
+    """OME-NGFF 0.5 `multiscales` (and `omero`) of an image (t, c, z, y, x), or of a label without channels.
+
+    Parameters
+    ----------
+    pixel_size : (z, y, x) of float or None
+        µm; None means unknown: unit pixels without a unit.
+    channels : list of dict, optional
+        `label` and display `window` of each channel; given for images only.
+    """
+    z, y, x = pixel_size or (1.0, 1.0, 1.0)
+    unit = {"unit": "micrometer"} if pixel_size else {}
+    colour = [] if channels is None else [{"name": "c", "type": "channel"}]
+    axes = [{"name": "t", "type": "time"}, *colour, *({"name": n, "type": "space", **unit} for n in "zyx")]
+    front = [1.0] * (1 + len(colour))
+    datasets = [
+        {
+            "path": str(k),
+            "coordinateTransformations": [{"type": "scale", "scale": [*front, z, y * 2**k, x * 2**k]}],
+        }
+        for k in range(levels)
+    ]
+    ome = {"version": OME_VERSION, "multiscales": [{"name": name, "axes": axes, "datasets": datasets}]}
+    if channels is not None:
+        ome["omero"] = {"channels": channels}
+    return ome
+
+
+# ---------------------------------------------------------------- groups
+
+
+def write_group(path, attributes: dict) -> None:
+    """Write, by rename, the `zarr.json` of a group: for a root this publishes the store."""
+    write_json(Path(path) / "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": attributes})
+
+
+def read_attributes(root_json) -> dict:
+    """What this project noted in the root `zarr.json` of a store."""
+    return read_json(root_json)["attributes"]["unetpipe"]
+
+
+def publish_images(store, series: list[dict], note: dict) -> None:
+    """Write the collection's list of series, its OME-XML and, last, the root that makes the store exist."""
+    store = Path(store)
+    write_group(store / "OME", {"ome": {"version": OME_VERSION, "series": [s["path"] for s in series]}})
+    write_bytes(store / "OME" / "METADATA.ome.xml", _ome_xml(series).encode())
+    layout = {"version": OME_VERSION, "bioformats2raw.layout": 3}
+    write_group(store, {"ome": layout, "unetpipe": {**note, "series": series}})
+
+
+OME_TYPES = {"float32": "float", "float64": "double"}
+
+
+def _ome_xml(series: list[dict]) -> str:
+    images = "".join(_image_xml(number, entry) for number, entry in enumerate(series))
+    schema = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n<OME xmlns="{schema}">\n{images}</OME>\n'
+
+
+def _image_xml(number: int, entry: dict) -> str:
+    t, c, z, y, x = entry["shape"]
+    sizes = f'SizeT="{t}" SizeC="{c}" SizeZ="{z}" SizeY="{y}" SizeX="{x}"'
+    kind = OME_TYPES.get(entry["dtype"], entry["dtype"])
+    micrometres = zip("ZYX", entry["pixel_size"] or (), strict=False)
+    physical = " ".join(f'PhysicalSize{axis}="{size}" PhysicalSize{axis}Unit="µm"' for axis, size in micrometres)
+    channels = "".join(
+        f'<Channel ID="Channel:{number}:{k}" Name={quoteattr(name)} SamplesPerPixel="1"/>'
+        for k, name in enumerate(entry["channels"])
+    )
+    return (
+        f' <Image ID="Image:{number}" Name={quoteattr(entry["name"])}>'
+        f'<Pixels ID="Pixels:{number}" DimensionOrder="XYZCT" Type="{kind}" {sizes} {physical}>'
+        f"{channels}<MetadataOnly/></Pixels></Image>\n"
+    )
+
+
+# ---------------------------------------------------------------- labels
+
+
+def label_path(store, series: str, name: str) -> Path:
+    """Folder of one label image."""
+    return Path(store) / series / "labels" / name
+
+
+def publish_label(store, series: dict, name: str, *, levels: int, note: dict) -> None:
+    """Write a label image's metadata and list it among the labels of its series."""
+    folder = label_path(store, series["path"], name)
+    ome = image_metadata(name, levels, series["pixel_size"])
+    ome["image-label"] = {"version": OME_VERSION, "source": {"image": "../../"}}
+    write_group(folder, {"ome": ome, "unetpipe": note})
+    _list_labels(folder.parent)
+
+
+def _list_labels(folder: Path) -> None:
+    with _locked(folder):
+        names = sorted(path.parent.name for path in folder.glob("*/zarr.json"))
+        write_group(folder, {"ome": {"version": OME_VERSION, "labels": names}})
+
+
+def remove_labels(store) -> None:
+    """Delete all labels of a store, before another image takes its place."""
+    for folder in Path(store).glob("*/labels"):
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def _locked(folder: Path):
+    with open(folder / ".lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,192 @@
+"""Brings annotations beside their images: instance ids and classes as labels of the image store."""
+
+import logging
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from unetpipe.blocks import Ledger, raise_failures
+from unetpipe.components import Components, space_structure
+from unetpipe.manifest import digest, file_digest, write_json
+from unetpipe.pyramid import Pyramid, write_pyramids
+from unetpipe.readers import open_series
+from unetpipe.readers.series import Series
+from unetpipe.revisions import REVISIONS
+from unetpipe.store import label_path, level_shapes, publish_label, read_attributes
+
+logger = logging.getLogger(__name__)
+IGNORED = 255  # in the label image `classes`
+LABELS = ("truth", "classes")
+MOST_ID = 2**32 - 1
+
+
+def classes_of(
+    values: np.ndarray, *, kind: str = "instances", classes: Sequence[int] = (0, 255), ignore: int | None = None
+) -> np.ndarray:
+    """Class of every annotated pixel.
+
+    Parameters
+    ----------
+    values : (*space) int
+        As they stand in the annotation.
+    kind : "instances" or "classes"
+        Instance ids: everything but 0 is class 1. Classes: as `classes` lists them.
+    classes : sequence of int
+        The values that mean class 0 (background), 1, 2, …
+    ignore : int, optional
+        The value of pixels that nobody annotated.
+
+    Returns
+    -------
+    (*space) uint8
+        255 where ignored.
+
+    Raises
+    ------
+    ValueError
+        If a class annotation has a value that is not listed.
+    """
+    if kind == "instances":
+        found = (values > 0).astype(np.uint8)
+    else:
+        found = _look_up(values, classes, ignore)
+    return found if ignore is None else np.where(values == ignore, np.uint8(IGNORED), found)
+
+
+def _look_up(values, classes, ignore) -> np.ndarray:
+    order = np.argsort(classes)
+    ranked = np.asarray(classes)[order]
+    place = np.clip(np.searchsorted(ranked, values), 0, len(ranked) - 1)
+    strange = (ranked[place] != values) & (values != ignore if ignore is not None else True)
+    if strange.any():
+        raise ValueError(
+            f"annotation has the value {values[strange][0]}, which truth.classes {list(classes)} does not list; "
+            "add it there or set truth.ignore to it"
+        )
+    return order[place].astype(np.uint8)
+
+
+def write_truth(
+    paths: list[str],
+    image: str,
+    output: str,
+    *,
+    sample: str,
+    kind: str = "instances",
+    classes: Sequence[int] = (0, 255),
+    ignore: int | None = None,
+    workers: int = 1,
+) -> None:
+    """Write `labels/truth` (ids) and `labels/classes` of every series of a sample.
+
+    Parameters
+    ----------
+    paths : list of path
+        Annotation files, one series for each series of the image, in the same order.
+    image : path
+        Root `zarr.json` of the image store.
+    output : path
+        Manifest, written last: the digests of both labels of each series.
+    kind, classes, ignore
+        See `classes_of`. The objects of a class annotation are its connected components.
+    workers : int
+        Threads; each holds one shard.
+
+    Raises
+    ------
+    RuntimeError
+        If an annotation cannot be read, has other sides than its image or strange values.
+    """
+    store, entries = Path(image).parent, read_attributes(image)["series"]
+    settings = {"kind": kind, "classes": list(classes), "ignore": ignore}
+    key = [REVISIONS["truth"], [e["digest"] for e in entries], [file_digest(path) for path in paths], settings]
+    ledger = Ledger(store, "truth", key)
+    failures: dict[str, Exception] = {}
+    pyramids = []
+    for entry, annotation in zip(entries, _annotations(paths, len(entries)), strict=True):
+        try:
+            pyramids += _pyramids(store, entry, annotation, settings, workers)
+        except (ValueError, OSError) as error:
+            failures[entry["path"]] = error
+    digests = write_pyramids(pyramids, ledger, failures, workers=workers)
+    raise_failures(sample, {f"{name} ({entries[int(name)]['name']})": error for name, error in failures.items()})
+    for entry in entries:
+        for name in LABELS:
+            publish_label(store, entry, name, levels=entry["levels"], note={"revision": REVISIONS["truth"]})
+    series = [_summary(store, entry, digests) for entry in entries]
+    count = 2 if kind == "instances" else len(classes)
+    note = {"sample": sample, "revision": REVISIONS["truth"], "settings": settings, "classes": count}
+    write_json(output, {**note, "series": series})
+    logger.info("%d annotated series of %s", len(series), sample)
+
+
+def _summary(store: Path, entry: dict, digests: dict) -> dict:
+    labels = {name: digests[label_path(store, entry["path"], name)] for name in LABELS}
+    return {"path": entry["path"], "digest": digest(labels)}
+
+
+def _annotations(paths: list[str], expected: int) -> list[Series]:
+    """The series of all annotation files, in order."""
+    found = [series for path in paths for series in open_series(path)]
+    if len(found) != expected:
+        raise ValueError(f"{len(found)} annotations for {expected} images; each series needs one of its own")
+    return found
+
+
+def _pyramids(store: Path, entry: dict, annotation: Series, settings: dict, workers: int) -> list[Pyramid]:
+    """The two labels of a series, each with the levels of its image."""
+    shape = (entry["shape"][0], *entry["shape"][2:])
+    found = (annotation.shape[0], *annotation.shape[2:])
+    if found != shape or annotation.shape[1] != 1 or annotation.dtype.kind not in "uib":
+        raise ValueError(
+            f"annotation {annotation.name} is {annotation.dtype} of shape (t, c, z, y, x) {annotation.shape}; "
+            f"its image needs integers of shape {(shape[0], 1, *shape[1:])}"
+        )
+    classes = partial(_read_classes, annotation, settings)
+    if settings["kind"] == "instances":
+        ids = partial(_read_ids, annotation, settings["ignore"])
+    else:
+        ids = _component_ids(classes, shape, entry["shard"], len(settings["classes"]), workers)
+    levels = level_shapes(shape, entry["chunk"])
+    sides = (entry["chunk"], entry["shard"], "label")
+    return [
+        Pyramid(entry["path"], label_path(store, entry["path"], name), levels, np.dtype(dtype), read, *sides)
+        for name, dtype, read in (("truth", np.uint32, ids), ("classes", np.uint8, classes))
+    ]
+
+
+def _values(annotation: Series, region) -> np.ndarray:
+    t, z, y, x = region
+    return annotation.read((t, slice(0, 1), z, y, x))[:, 0]
+
+
+def _read_classes(annotation: Series, settings: dict, region) -> np.ndarray:
+    return classes_of(_values(annotation, region), **settings)
+
+
+def _read_ids(annotation: Series, ignore: int | None, region) -> np.ndarray:
+    values = _values(annotation, region).astype(np.int64)
+    if values.min(initial=0) < 0 or values.max(initial=0) > MOST_ID:
+        raise ValueError(f"ids {values.min()} … {values.max()} leave 0 … {MOST_ID}; number the objects anew")
+    return values if ignore is None else np.where(values == ignore, 0, values)
+
+
+def _component_ids(classes, shape, shard: int, count: int, workers: int):
+    """A reader of ids of the connected components of each class, numbered class by class."""
+    painters, last = [], 0
+    for number in range(1, count):
+        parts = Components(partial(_is, classes, number), shape, (1, 1, shard, shard), space_structure(1), workers=workers)
+        ids = parts.canonical_ids(np.ones(len(parts.sizes), dtype=bool))
+        painters.append(partial(parts.paint, values=ids + np.uint32(last)))
+        last += len(ids)
+    return partial(_paint_all, painters)
+
+
+def _is(classes, number: int, region) -> np.ndarray:
+    return classes(region) == number
+
+
+def _paint_all(painters, region) -> np.ndarray:
+    return sum(painter(region) for painter in painters)

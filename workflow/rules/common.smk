@@ -1,0 +1,93 @@
+# Validates config and sheet, lists the samples, and names what each rule asks for.
+
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from unetpipe.config import load_project
+from unetpipe.revisions import REVISIONS
+
+given = workflow.overwrite_configfiles
+folder = Path(given[-1]).parent if given else Path(workflow.basedir) / "config"
+SHEET, problems = load_project(config, folder)
+if problems:
+    raise WorkflowError(f"{len(problems)} problems, nothing was started:\n{problems}")
+
+SAMPLES = {sample.name: sample for sample in SHEET}
+TRAINING = [name for name, sample in SAMPLES.items() if sample.split == "train"]
+PREDICTED = [name for name, sample in SAMPLES.items() if sample.split != "train"]
+SCORED = [name for name in PREDICTED if SAMPLES[name].split in ("val", "test")]
+ANNOTATED = [*TRAINING, *SCORED]
+NETWORK = str(folder / config["network"]) if config["network"] else "results/network/all/network.json"
+
+IMAGE = "results/images/{sample}.ome.zarr/zarr.json"
+TRUTH = "results/truth/{sample}.json"
+TISSUE = "results/tissue/{sample}.json"
+WEIGHTS = "results/weights/{sample}.zarr/zarr.json"
+PROBABILITIES = "results/probabilities/{sample}.zarr/zarr.json"
+PART = "results/probabilities/{sample}.parts/{part}.json"
+OBJECTS = "results/objects/{sample}.json"
+TABLE = "results/objects/{sample}.parquet"
+OUTLINES = "results/objects/{sample}.geojson.gz"
+
+
+wildcard_constraints:
+    sample="[A-Za-z0-9][A-Za-z0-9._-]*",
+    part="[0-9]+",
+
+
+def ordered(value):
+    """The same settings in the same order: Snakemake compares them as text."""
+    if isinstance(value, dict):
+        return {key: ordered(value[key]) for key in sorted(value)}
+    return value
+
+
+def settings(section, **others):
+    """A section of the config as one value, which reruns a rule when anything in it changes."""
+    return ordered({**config[section], **others})
+
+
+def prediction():
+    """What all parts of a prediction agree on."""
+    return ordered({key: config["predict"][key] for key in ("block", "views")})
+
+
+def ingest_settings(wildcards):
+    """The section, with what the sample's row overrides."""
+    sample = SAMPLES[wildcards.sample]
+    row = {"channels": sample.channels, "pixel_size": sample.pixel_size}
+    return settings("ingest", **{key: value for key, value in row.items() if value is not None})
+
+
+def part_settings(wildcards):
+    """What one part of a prediction needs beside its inputs."""
+    sample = SAMPLES[wildcards.sample]
+    store = PROBABILITIES.format(sample=sample.name)
+    return {**prediction(), "sample": sample.name, "part": int(wildcards.part), "parts": sample.parts, "store": store}
+
+
+def files(wildcards):
+    return SAMPLES[wildcards.sample].files
+
+
+def annotations(wildcards):
+    return SAMPLES[wildcards.sample].labels
+
+
+def parts(wildcards):
+    """Manifests of all parts of a sample's prediction."""
+    return expand(PART, part=range(SAMPLES[wildcards.sample].parts), allow_missing=True)
+
+
+def every_stage():
+    """The output of every stage of every sample: a missing one is made again, however old the report is."""
+    return [
+        *expand([IMAGE, TISSUE], sample=SAMPLES),
+        *expand(TRUTH, sample=ANNOTATED),
+        *expand(WEIGHTS, sample=TRAINING if not config["network"] else []),
+        *([NETWORK] if PREDICTED else []),
+        *expand([PROBABILITIES, OBJECTS, TABLE, OUTLINES], sample=PREDICTED),
+        *(["results/scores.tsv"] if SCORED else []),
+        "results/report.html",
+    ]

@@ -1,0 +1,11 @@
+from unetpipe.log import log_to
+from unetpipe.mask import write_mask
+
+log_to(snakemake.log[0])
+write_mask(
+    snakemake.input[0],
+    snakemake.output[0],
+    sample=snakemake.wildcards.sample,
+    workers=snakemake.threads,
+    **snakemake.params.args,
+)

@@ -1,0 +1,10 @@
+from unetpipe.log import log_to
+from unetpipe.predict import publish_probabilities
+
+log_to(snakemake.log[0])
+publish_probabilities(
+    *snakemake.input[:3],
+    snakemake.output[0],
+    sample=snakemake.wildcards.sample,
+    **snakemake.params.args,
+)

@@ -1,0 +1,11 @@
+from unetpipe.log import log_to
+from unetpipe.predict import predict_part
+
+log_to(snakemake.log[0])
+predict_part(
+    *snakemake.input,
+    snakemake.output[0],
+    device=snakemake.resources.get("device", "auto"),
+    threads=snakemake.threads,
+    **snakemake.params.args,
+)

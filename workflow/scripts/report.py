@@ -1,0 +1,11 @@
+from unetpipe.log import log_to
+from unetpipe.report import write_report
+
+log_to(snakemake.log[0])
+write_report(
+    snakemake.output[0],
+    samples=snakemake.params.samples,
+    config=snakemake.params.config,
+    results="results",
+    benchmarks=snakemake.params.benchmarks,
+)

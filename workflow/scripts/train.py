@@ -1,0 +1,11 @@
+from unetpipe.log import log_to
+from unetpipe.train import train
+
+log_to(snakemake.log[0])
+train(
+    *map(list, (snakemake.input.images, snakemake.input.tissues, snakemake.input.weights)),
+    snakemake.output[0],
+    device=snakemake.resources.get("device", "auto"),
+    threads=snakemake.threads,
+    **snakemake.params.args,
+)
