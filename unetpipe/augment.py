@@ -75,8 +75,8 @@ def sample(image_CYX: torch.Tensor, field_YX2: torch.Tensor, mode: str) -> torch
     """
     sides = torch.tensor(image_CYX.shape[:0:-1], device=field_YX2.device)
     unit = 2 * field_YX2 / (sides - 1) - 1
-    options = {"mode": mode, "padding_mode": "reflection", "align_corners": True}
-    return functional.grid_sample(image_CYX[None].float(), unit[None], **options)[0]
+    image_BCYX = image_CYX[None].float()
+    return functional.grid_sample(image_BCYX, unit[None], mode=mode, padding_mode="reflection", align_corners=True)[0]
 
 
 def recolour(tile_CYX: torch.Tensor, augmentation: Augmentation, generator: torch.Generator) -> torch.Tensor:

@@ -3,9 +3,9 @@
 import fcntl
 import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import dask
 
@@ -18,8 +18,8 @@ logger = logging.getLogger(__name__)
 class Done(NamedTuple):
     """What a finished block leaves: its shards, its note for later passes, or why it was skipped."""
 
-    files: list[Path] = []
-    note: object = None  # anything JSON can hold, e.g. the digest of the values
+    files: Sequence[Path] = ()
+    note: Any = None  # anything JSON can hold, e.g. the digest of the values
     skipped: str = ""
 
 
@@ -32,6 +32,7 @@ class Task(NamedTuple):
 
     @property
     def name(self) -> str:
+        """Of its line in the ledger."""
         return f"{self.series} {self.block}"
 
 
@@ -47,7 +48,8 @@ class Ledger:
         Digests of inputs, parameters, network and the stage's revision. Lines under another key
         are forgotten.
     part : str
-        Name of this writer; each part appends to a file of its own and reads those of all.
+        Name of this writer; each part appends to a file of its own, which it locks until the
+        ledger is left as a context, and reads those of all.
 
     Raises
     ------
@@ -65,8 +67,14 @@ class Ledger:
         self.finished = self._believe()
         self._restart()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.file.close()
+
     def _lock(self):
-        file = open(self.path, "a+")
+        file = open(self.path, "a+")  # noqa: SIM115 - held, and locked, as long as the ledger lives
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -123,7 +131,7 @@ class Ledger:
             shown = "; ".join(missing[:5])
             raise RuntimeError(f"{self.store}: {len(missing)} blocks are not accounted for ({shown} …); run it again")
 
-    def notes(self, series: str) -> dict[str, object]:
+    def notes(self, series: str) -> dict[str, Any]:
         """Notes of the finished blocks of one series, by name, in the order of the names."""
         return {n: self.finished[n]["note"] for n in sorted(self.finished) if n.startswith(f"{series} ")}
 

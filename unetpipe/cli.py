@@ -45,7 +45,18 @@ def _summary(options) -> None:
     scores = options.results / "scores.tsv"
     if scores.exists():
         print("\nscores (objects at IoU 0.5)")
-        columns = ["sample", "images", "truths", "objects", "f1", "ap", "mean_iou", "pixel_error", "rand", "information"]
+        columns = [
+            "sample",
+            "images",
+            "truths",
+            "objects",
+            "f1",
+            "ap",
+            "mean_iou",
+            "pixel_error",
+            "rand",
+            "information",
+        ]
         print(summary(pd.read_csv(scores, sep="\t"))[columns].to_string(index=False, float_format="%.3f"))
     if options.otsu:
         print("\nfor comparison: F1 of a global Otsu threshold with connected components")

@@ -28,7 +28,7 @@ def space_structure(connectivity: int) -> np.ndarray:
 class Survey(NamedTuple):
     """What one block tells its neighbours."""
 
-    count: int  # local labels 1 … count
+    total: int  # local labels 1 … total
     sizes: np.ndarray  # pixels of each inside the block proper
     first: np.ndarray  # raster index, in the image, of the first pixel of each
     low: list[np.ndarray]  # labels of the first plane along each axis
@@ -96,7 +96,9 @@ class Components:
         present, first = np.unique(local[inside], return_index=True)
         corner = np.unravel_index(first, [part.stop - part.start for part in core])
         raster = np.full(count + 1, np.iinfo(np.int64).max)
-        raster[present] = np.ravel_multi_index([c + part.start for c, part in zip(corner, core)], self.shape)
+        raster[present] = np.ravel_multi_index(
+            [c + part.start for c, part in zip(corner, core, strict=True)], self.shape
+        )
         return Survey(
             count,
             np.bincount(local[inside].ravel(), minlength=count + 1)[1:],
@@ -111,7 +113,7 @@ class Components:
         return np.take(local, last, axis) if local.shape[axis] > last else None
 
     def _merge(self, surveys: dict[Index, Survey]) -> None:
-        counts = [survey.count for survey in surveys.values()]
+        counts = [survey.total for survey in surveys.values()]
         offsets = dict(zip(surveys, np.cumsum([0, *counts[:-1]]), strict=True))
         total = sum(counts)
         pairs = [np.zeros((2, 0), dtype=np.int64), *self._pairs(surveys, offsets)]
@@ -122,7 +124,7 @@ class Components:
         np.add.at(self.sizes, root, np.concatenate([s.sizes for s in surveys.values()]))
         self.first = np.full(n, np.iinfo(np.int64).max)
         np.minimum.at(self.first, root, np.concatenate([s.first for s in surveys.values()]))
-        self._roots = {i: root[offsets[i] : offsets[i] + s.count] for i, s in surveys.items()}
+        self._roots = {i: root[offsets[i] : offsets[i] + s.total] for i, s in surveys.items()}
 
     @staticmethod
     def _pairs(surveys, offsets):

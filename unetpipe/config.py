@@ -181,7 +181,7 @@ def check_sheet(samples: list[Sample], config: dict) -> Iterator[str]:
         yield f'sample "{name}" stands in {names.count(name)} rows; give each row a name of its own'
     for sample in samples:
         if sample.split in ANNOTATED and sample.files and not sample.labels:
-            yield f'sample "{sample.name}" is in split {sample.split} but has no labels; add them, or set split to predict'
+            yield f'sample "{sample.name}" is in split {sample.split} but has no labels; add them or take split predict'
     for group in sorted({sample.group for sample in samples} - {""}):
         splits = sorted({sample.split for sample in samples if sample.group == group})
         if len(splits) > 1:
@@ -204,7 +204,8 @@ def check_sides(config: dict, folder: Path) -> Iterator[str]:
             return
         depth = read_json(path)["arguments"]["depth"]
     if shard % chunk:
-        yield f"config: ingest.shard {shard} is not a multiple of ingest.chunk {chunk}; set it to {-(-shard // chunk) * chunk}"
+        right = -(-shard // chunk) * chunk
+        yield f"config: ingest.shard {shard} is not a multiple of ingest.chunk {chunk}; set it to {right}"
     step = 2**depth
     if block % step:
         yield (

@@ -1,11 +1,9 @@
 """Draw a synthetic phase-contrast data set: images, a slide, and the truth of both."""
 
-import json
 import logging
 import math
-import os
 import uuid
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +13,9 @@ from scipy import ndimage as ndi
 from scipy.spatial import cKDTree
 from skimage.filters import threshold_otsu
 from skimage.measure import label
+
+from unetpipe.manifest import read_json, replacing, write_json
+from unetpipe.store import halve
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,9 @@ class Layer(NamedTuple):
     nucleus: np.ndarray  # 1 in nuclei
 
 
-def draw_cells(shape, *, seed, occupied=None):
+def draw_cells(
+    shape: tuple[int, int], *, seed: int | Sequence[int], occupied: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Irregular, mostly touching cells as phase contrast shows them: dark, in bright halos.
 
     Parameters
@@ -60,17 +63,17 @@ def draw_cells(shape, *, seed, occupied=None):
     return _expose(_phase(layer, rng), layer.labels > 0, rng), layer.labels
 
 
-def touching_fraction(labels):
+def touching_fraction(labels: np.ndarray) -> float:
     """Share of the objects in `labels` (y, x) of which a pixel has a 4-neighbour in another."""
     touching = []
     for a, b in ((labels[1:], labels[:-1]), (labels[:, 1:], labels[:, :-1])):
         meet = (a != b) & (a > 0) & (b > 0)
         touching += [a[meet], b[meet]]
-    objects = np.count_nonzero(np.bincount(labels.ravel())[1:])
+    objects = int(np.count_nonzero(np.bincount(labels.ravel())[1:]))
     return len(np.unique(np.concatenate(touching))) / max(1, objects)
 
 
-def otsu_objects(image):
+def otsu_objects(image: np.ndarray) -> np.ndarray:
     """Connected components beyond Otsu's threshold, as (y, x) int labels.
 
     Of dark and bright components, those of which there are more; less than SMALLEST is dropped.
@@ -79,7 +82,7 @@ def otsu_objects(image):
     return max(_components(~bright), _components(bright), key=np.max)
 
 
-def write_demo(folder, *, seed=1, slide_shape=(4096, 4096)):
+def write_demo(folder: str | Path, *, seed: int = 1, slide_shape: tuple[int, int] = (4096, 4096)) -> Path:
     """Write train/ and test/ (images and labels of the same names) and slide/ (slide, labels).
 
     `demo.json` is written last: a folder that it declares complete is left as it is.
@@ -105,23 +108,22 @@ def write_demo(folder, *, seed=1, slide_shape=(4096, 4096)):
     done.unlink(missing_ok=True)
     files = [*_write_fields(folder, seed), *_write_slide(folder / "slide", seed, slide_shape)]
     sizes = {file.relative_to(folder).as_posix(): file.stat().st_size for file in files}
-    with _aside(done) as part:
-        part.write_text(json.dumps({**recipe, "bytes": sizes}, indent=1))
+    write_json(done, {**recipe, "bytes": sizes})
     log.info("%s: %d files, %.1f MB", folder, len(files), sum(sizes.values()) / 1e6)
     return folder
 
 
-def _is_complete(folder, recipe):
+def _is_complete(folder: Path, recipe: dict) -> bool:
     """Whether the folder holds every file of the recipe at its full length."""
     done = folder / "demo.json"
     if not done.exists():
         return False
-    known = json.loads(done.read_text())
+    known = read_json(done)
     files = [(folder / name, size) for name, size in known.pop("bytes").items()]
     return known == recipe and all(f.is_file() and f.stat().st_size == n for f, n in files)
 
 
-def _write_fields(folder, seed):
+def _write_fields(folder: Path, seed: int) -> Iterator[Path]:
     """Write train/ and test/, and yield the paths."""
     keys = [("train", 0, n) for n in range(8)] + [("test", 1, n) for n in range(4)]
     for name, group, index in keys:
@@ -133,47 +135,31 @@ def _write_fields(folder, seed):
             yield _write_tiff(folder / name / kind / f"{index:02d}.tif", [pixels])
 
 
-def _write_slide(folder, seed, shape):
+def _write_slide(folder: Path, seed: int, shape: tuple[int, int]) -> Iterator[Path]:
     """Write the slide as a pyramid, and its labels, and yield the paths."""
     key, coarse = (seed, 2, 0), [n // 16 for n in shape]
     occupied = _islands(coarse, size=max(coarse) / 14, share=0.3, edge=3, seed=(*key, 1))
     image, labels = draw_cells(shape, seed=key, occupied=occupied)
     levels = [image]
     while max(levels[-1].shape) > 512:
-        levels.append(_halve(levels[-1]))
+        levels.append(halve(levels[-1], kind="image"))
     ome = {"axes": "YX", "PhysicalSizeX": PIXEL_SIZE, "PhysicalSizeY": PIXEL_SIZE}
     ome["UUID"] = str(uuid.UUID(int=seed))  # tifffile's own holds the time
     yield _write_tiff(folder / "slide.tif", levels, ome=ome, tile=(256, 256))
     yield _write_tiff(folder / "labels.tif", [labels], tile=(256, 256))
 
 
-def _write_tiff(path, levels, *, ome=None, tile=None):
+def _write_tiff(path: Path, levels: list[np.ndarray], *, ome: dict | None = None, tile=None) -> Path:
     """Write a pyramid into one TIFF, the coarse levels as sub-IFDs, and return the path."""
     same = {"tile": tile, "compression": "zlib", "resolutionunit": "CENTIMETER", "software": False}
-    with _aside(path) as part, tifffile.TiffWriter(part, ome=ome is not None) as tiff:
+    with replacing(path) as part, tifffile.TiffWriter(part, ome=ome is not None) as tiff:
         for n, pixels in enumerate(levels):
             own = {"subfiletype": 1} if n else {"subifds": len(levels) - 1, "metadata": ome}
             tiff.write(pixels, resolution=(1e4 / PIXEL_SIZE / 2**n,) * 2, **same, **own)
     return path
 
 
-@contextmanager
-def _aside(path):
-    """Lend a path to write to, and rename it to the wanted one once all is written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    yield part
-    os.replace(part, path)
-
-
-def _halve(image):
-    """Mean of every 2 x 2 pixels, (y // 2, x // 2)."""
-    y, x = (n // 2 for n in image.shape)
-    means = image[: 2 * y, : 2 * x].reshape(y, 2, x, 2).mean((1, 3), dtype=np.float32)
-    return np.rint(means).astype(image.dtype)
-
-
-def _components(mask):
+def _components(mask: np.ndarray) -> np.ndarray:
     """4-connected components of at least SMALLEST pixels, numbered from 1."""
     found = label(mask, connectivity=1)
     keep = np.bincount(found.ravel()) >= SMALLEST
@@ -181,7 +167,7 @@ def _components(mask):
     return np.where(keep, np.cumsum(keep), 0)[found]
 
 
-def _islands(shape, *, size, share, seed, edge=0):
+def _islands(shape, *, size: float, share: float, seed, edge: float = 0) -> np.ndarray:
     """Irregular patches over a share of the area; with `edge` they keep off it; (y, x) bool."""
     rng = np.random.default_rng(seed)
     height = _clouds(shape, size, rng) + 0.35 * _clouds(shape, size / 4, rng)
@@ -190,7 +176,7 @@ def _islands(shape, *, size, share, seed, edge=0):
     return height > np.quantile(height, 1 - share)
 
 
-def _scatter(shape, occupied, rng):
+def _scatter(shape, occupied, rng) -> tuple[np.ndarray, np.ndarray]:
     """Centres (n, 2) and radii (n,) of cells, no two nearer than SPACING allows."""
     candidates = math.prod(shape) // 90
     centres = rng.uniform(-RADIUS[0], np.add(shape, RADIUS[0]), (candidates, 2))
@@ -202,7 +188,7 @@ def _scatter(shape, occupied, rng):
     return centres[kept], radii[kept]
 
 
-def _first_come(centres, radii):
+def _first_come(centres, radii) -> np.ndarray:
     """Which cells keep their distance to every cell kept before them, (n,) bool."""
     i, j = cKDTree(centres).query_pairs(2 * SPACING * RADIUS[1], output_type="ndarray").T
     near = np.linalg.norm(centres[i] - centres[j], axis=1) < SPACING * (radii[i] + radii[j])
@@ -216,7 +202,7 @@ def _first_come(centres, radii):
     return kept
 
 
-def _place(shape, centres, radii, rng):
+def _place(shape, centres, radii, rng) -> Layer:
     """Give every pixel to the cell in whose star-convex, warped outline it lies deepest."""
     labels = np.zeros(shape, np.min_scalar_type(max(256, len(radii))))
     score, second = np.full((2, *shape), GLASS, np.float32)
@@ -237,19 +223,19 @@ def _place(shape, centres, radii, rng):
     return Layer(labels, score, second - score, nucleus)
 
 
-def _window(centre, reach, shape):
+def _window(centre, reach, shape) -> tuple[slice, ...]:
     ends = ((round(c - reach), round(c + reach) + 1) for c in centre)
     return tuple(slice(max(0, a), min(b, n)) for (a, b), n in zip(ends, shape, strict=True))
 
 
-def _outline(offset, rng):
+def _outline(offset: np.ndarray, rng) -> np.ndarray:
     """Radius in the direction of each complex offset, relative to the mean radius."""
     direction = np.exp(1j * np.angle(offset))
     waves = rng.standard_normal((3, 2)) @ [1, 1j] * [0.14, 0.07, 0.04]
     return 1 + sum((wave * direction**k).real for k, wave in enumerate(waves, 2))
 
 
-def _keep_whole(layer):
+def _keep_whole(layer: Layer) -> Layer:
     """Leave the largest piece of each cell if it is large enough, and number the cells from 1."""
     pieces = label(layer.labels, connectivity=1)
     area = np.bincount(pieces.ravel())
@@ -263,7 +249,7 @@ def _keep_whole(layer):
     return layer._replace(labels=labels)
 
 
-def _phase(layer, rng):
+def _phase(layer: Layer, rng) -> np.ndarray:
     """Optical thickness (y, x): domes with nuclei and granules, thinner where two cells meet."""
     labels, score, gap, nucleus = layer
     shape = labels.shape
@@ -275,18 +261,18 @@ def _phase(layer, rng):
     return np.where(labels > 0, body * (1 - seam), 0).astype(np.float32)
 
 
-def _expose(phase, cells, rng):
+def _expose(phase: np.ndarray, cells: np.ndarray, rng) -> np.ndarray:
     """Image (y, x) uint8: thick is dark and casts a halo; the light is uneven among the cells."""
     shape = phase.shape
     fine, near, far = (ndi.gaussian_filter(phase, sigma) for sigma in (0.8, 3.5, 14))
     relief = 150 * (fine - near) + 22 * (near - far)
     crowd = ndi.gaussian_filter(cells.astype(np.float32), 25)
-    light = 1 + 0.015 * _clouds(shape, 200, rng) + 0.22 * crowd * _clouds(shape, 90, rng)
+    light = 1 + 0.015 * _clouds(shape, 200, rng) + 0.25 * crowd * _clouds(shape, 90, rng)
     noise = 1.1 * rng.standard_normal(shape, dtype=np.float32)
     return np.clip((120 - relief) * light + noise, 0, 255).astype(np.uint8)
 
 
-def _clouds(shape, scale, rng):
+def _clouds(shape, scale: float, rng) -> np.ndarray:
     """Smooth Gaussian noise of unit variance, correlated over `scale` pixels, (y, x) float32."""
     step = max(1, int(scale / 2))
     coarse = rng.standard_normal([-(-n // step) + 2 for n in shape], dtype=np.float32)

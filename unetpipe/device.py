@@ -14,7 +14,9 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
-        raise RuntimeError("the job asked for a GPU and sees none; check the driver and the allocation, or set device=cpu")
+        raise RuntimeError(
+            "the job asked for a GPU and sees none; check the driver and the allocation, or set device=cpu"
+        )
     return torch.device(name)
 
 

@@ -61,20 +61,20 @@ def ingest(
     settings = {"chunk": chunk, "shard": shard, "channels": channels, "pixel_size": pixel_size}
     key = [REVISIONS["ingest"], [(Path(path).name, file_digest(path)) for path in paths], settings]
     Path(output).unlink(missing_ok=True)
-    ledger = Ledger(store, "ingest", key)
-    if not ledger.resumed:
-        remove_labels(store)
-    failures: dict[str, Exception] = {}
-    opened = _open_all(paths, channels, pixel_size, failures)
-    pyramids = [_pyramid(store, number, series, chunk, shard) for number, (_, series) in opened.items()]
-    digests = write_pyramids(pyramids, ledger, failures, workers=workers)
-    raise_failures(sample, {_title(name, opened): error for name, error in failures.items()})
-    remove_strays(store, ledger.shards())
-    entries = [_entry(number, *opened[number], digests[store / number], chunk, shard) for number in opened]
-    for entry in entries:
-        _describe(store, entry)
-    publish_images(store, entries, {"sample": sample, "revision": REVISIONS["ingest"]})
-    logger.info("%d series in %s", len(entries), store)
+    with Ledger(store, "ingest", key) as ledger:
+        if not ledger.resumed:
+            remove_labels(store)
+        failures: dict[str, Exception] = {}
+        opened = _open_all(paths, channels, pixel_size, failures)
+        pyramids = [_pyramid(store, number, series, chunk, shard) for number, (_, series) in opened.items()]
+        digests = write_pyramids(pyramids, ledger, failures, workers=workers)
+        raise_failures(sample, {_title(name, opened): error for name, error in failures.items()})
+        remove_strays(store, ledger.shards())
+        entries = [_entry(number, *opened[number], digests[store / number], chunk, shard) for number in opened]
+        for entry in entries:
+            _describe(store, entry)
+        publish_images(store, entries, {"sample": sample, "revision": REVISIONS["ingest"]})
+        logger.info("%d series in %s", len(entries), store)
 
 
 def _open_all(paths, channels, pixel_size, failures) -> dict[str, tuple[str, Series]]:

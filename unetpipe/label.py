@@ -2,7 +2,8 @@
 
 import logging
 from functools import cached_property, partial
-from itertools import product
+from itertools import groupby, product
+from operator import itemgetter
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
@@ -12,6 +13,7 @@ import numpy as np
 from unetpipe.blocks import Done, Ledger, Task, raise_failures, run
 from unetpipe.components import Components, space_structure
 from unetpipe.manifest import write_json
+from unetpipe.neighbours import extreme_ids
 from unetpipe.pyramid import Pyramid, write_pyramids
 from unetpipe.revisions import REVISIONS
 from unetpipe.store import label_path, level_shapes, open_array, publish_label, read_attributes, remove_strays
@@ -29,34 +31,39 @@ class Settings(NamedTuple):
     expand: int
 
 
-def grow(labels: np.ndarray, distance: float) -> np.ndarray:
-    """Grow objects into the background of their plane without fusing them.
+def close_gaps(labels: np.ndarray, distance: int) -> np.ndarray:
+    """Grow objects into the background between them, without fusing them; free outlines stay.
 
     Parameters
     ----------
-    labels : (…, y, x) int
-    distance : float
-        Pixels. A pixel goes to the nearest object, at equal distance to the lowest id, so that the
-        result depends on nothing farther away.
+    labels : (y, x) int
+    distance : int
+        Pixels. A pixel goes to the nearest object within `distance`, at equal distance to the
+        lowest id, if another object is within 2 `distance` + 1: nothing farther away decides.
 
     Returns
     -------
-    (…, y, x) int
+    (y, x) int
     """
-    reach = int(distance)
-    steps = [step for step in product(range(-reach, reach + 1), repeat=2) if np.hypot(*step) <= distance]
-    grown = labels.copy()
-    pad = [(0, 0)] * (labels.ndim - 2) + [(reach, reach)] * 2
-    padded = np.pad(labels, pad)
+    if distance == 0:
+        return labels
+    lowest, highest = extreme_ids(labels, 2 * distance + 1)
+    between = (labels == 0) & (lowest < highest)
+    padded = np.pad(labels, distance)
     none = np.iinfo(labels.dtype).max
-    for radius in sorted({y * y + x * x for y, x in steps} - {0}):
-        shifts = [(y, x) for y, x in steps if y * y + x * x == radius]
-        lowest = np.full_like(labels, none)
-        for y, x in shifts:
-            near = padded[..., reach + y : reach + y + labels.shape[-2], reach + x : reach + x + labels.shape[-1]]
-            np.minimum(lowest, np.where(near == 0, none, near), out=lowest)
-        grown = np.where((grown == 0) & (lowest != none), lowest, grown)
-    return grown
+    closed = labels.copy()
+    for shifts in _by_distance(distance):
+        near = np.stack([padded[distance + y :, distance + x :][: len(labels), : labels.shape[1]] for y, x in shifts])
+        nearest = np.where(near == 0, none, near).min(axis=0)
+        closed = np.where(between & (closed == 0) & (nearest < none), nearest, closed)
+    return closed
+
+
+def _by_distance(distance: int) -> list[list[tuple[int, int]]]:
+    """Shifts of (y, x) within a distance, those of equal length together, short ones first."""
+    steps = product(range(-distance, distance + 1), repeat=2)
+    ranked = sorted((y * y + x * x, (y, x)) for y, x in steps if 0 < y * y + x * x <= distance**2)
+    return [[step for _, step in group] for _, group in groupby(ranked, key=itemgetter(0))]
 
 
 def write_objects(
@@ -84,30 +91,32 @@ def write_objects(
     min_size, holes : int
         Smaller objects are dropped, holes up to this size are filled; pixels.
     expand : int
-        Objects grow by so many pixels: half the gap that `weights` took.
+        Objects grow by so many pixels where they meet: half the gap that `weights` took.
     workers : int
         Threads; each holds one shard with its context.
     """
     store, entries = Path(image).parent, read_attributes(image)["series"]
     settings = Settings(threshold, min_size, holes, expand)
     predicted = read_attributes(probabilities)["series"]
-    ledger = Ledger(store, "objects", [REVISIONS["label"], predicted, settings])
-    failures: dict[str, Exception] = {}
-    found = {e["path"]: Objects(Path(probabilities).parent / e["path"], e["shard"], settings, workers) for e in entries}
-    counting = [Task(path, "components", objects.count) for path, objects in found.items()]
-    run(counting, ledger, failures, workers=1)
-    pyramids = [_pyramid(store, entry, found[entry["path"]]) for entry in entries]
-    digests = write_pyramids(pyramids, ledger, failures, workers=workers)
-    raise_failures(sample, failures)
-    series = []
-    for entry, pyramid in zip(entries, pyramids, strict=True):
-        publish_label(store, entry, "objects", levels=entry["levels"], note={"revision": REVISIONS["label"]})
-        remove_strays(pyramid.folder, ledger.shards())
-        count = ledger.finished[f"{entry['path']} components"]["note"]
-        series.append({"path": entry["path"], "objects": count, "digest": digests[pyramid.folder]})
-    note = {"sample": sample, "revision": REVISIONS["label"], "settings": settings._asdict()}
-    write_json(output, {**note, "series": series})
-    logger.info("%d objects in %s", sum(entry["objects"] for entry in series), sample)
+    with Ledger(store, "objects", [REVISIONS["label"], predicted, settings]) as ledger:
+        failures: dict[str, Exception] = {}
+        found = {
+            e["path"]: Objects(Path(probabilities).parent / e["path"], e["shard"], settings, workers) for e in entries
+        }
+        counting = [Task(path, "components", objects.count) for path, objects in found.items()]
+        run(counting, ledger, failures, workers=1)
+        pyramids = [_pyramid(store, entry, found[entry["path"]]) for entry in entries]
+        digests = write_pyramids(pyramids, ledger, failures, workers=workers)
+        raise_failures(sample, failures)
+        series = []
+        for entry, pyramid in zip(entries, pyramids, strict=True):
+            publish_label(store, entry, "objects", levels=entry["levels"], note={"revision": REVISIONS["label"]})
+            remove_strays(pyramid.folder, ledger.shards())
+            count = ledger.finished[f"{entry['path']} components"]["note"]
+            series.append({"path": entry["path"], "objects": count, "digest": digests[pyramid.folder]})
+        note = {"sample": sample, "revision": REVISIONS["label"], "settings": settings._asdict()}
+        write_json(output, {**note, "series": series})
+        logger.info("%d objects in %s", sum(entry["objects"] for entry in series), sample)
 
 
 class Objects:
@@ -162,7 +171,7 @@ class Objects:
         """Ids in a region, objects grown."""
         with self.lock:
             parts, ids = self._found
-        reach = self.settings.expand
+        reach = 2 * self.settings.expand + 1
         window = [
             slice(max(0, part.start - reach), min(size, part.stop + reach))
             for part, size in zip(region[2:], self.shape[2:], strict=True)
@@ -171,7 +180,10 @@ class Objects:
             slice(part.start - wide.start, part.stop - wide.start)
             for part, wide in zip(region[2:], window, strict=True)
         ]
-        return grow(parts.paint((*region[:2], *window), ids), reach)[(..., *inside)]
+        labels = parts.paint((*region[:2], *window), ids)
+        for plane in np.ndindex(labels.shape[:2]):
+            labels[plane] = close_gaps(labels[plane], self.settings.expand)
+        return labels[:, :, inside[0], inside[1]]
 
 
 def _pyramid(store: Path, entry: dict, objects: Objects) -> Pyramid:

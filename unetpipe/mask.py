@@ -101,25 +101,27 @@ def write_mask(
     """
     store, entries = Path(image).parent, read_attributes(image)["series"]
     settings = {"contrast": contrast, "window": window, "margin": margin, "percentiles": list(percentiles)}
-    ledger = Ledger(store, "tissue", [REVISIONS["mask"], [entry["digest"] for entry in entries], settings])
-    failures: dict[str, Exception] = {}
-    found = [_look(store, entry, contrast, window, margin, percentiles) for entry in entries]
-    pyramids = [_pyramid(store, entry, coarse, level) for entry, (coarse, level, _) in zip(entries, found, strict=True)]
-    digests = write_pyramids(pyramids, ledger, failures, workers=workers)
-    raise_failures(sample, failures)
-    for entry in entries:
-        publish_label(store, entry, "tissue", levels=entry["levels"], note={"revision": REVISIONS["mask"]})
-    series = [
-        {
-            "path": entry["path"],
-            "digest": digests[pyramid.folder],
-            "level": level,
-            "fraction": float(coarse.mean()),
-            **numbers,
-        }
-        for entry, pyramid, (coarse, level, numbers) in zip(entries, pyramids, found, strict=True)
-    ]
-    write_json(output, {"sample": sample, "revision": REVISIONS["mask"], "settings": settings, "series": series})
+    with Ledger(store, "tissue", [REVISIONS["mask"], [entry["digest"] for entry in entries], settings]) as ledger:
+        failures: dict[str, Exception] = {}
+        found = [_look(store, entry, contrast, window, margin, percentiles) for entry in entries]
+        pyramids = [
+            _pyramid(store, entry, coarse, level) for entry, (coarse, level, _) in zip(entries, found, strict=True)
+        ]
+        digests = write_pyramids(pyramids, ledger, failures, workers=workers)
+        raise_failures(sample, failures)
+        for entry in entries:
+            publish_label(store, entry, "tissue", levels=entry["levels"], note={"revision": REVISIONS["mask"]})
+        series = [
+            {
+                "path": entry["path"],
+                "digest": digests[pyramid.folder],
+                "level": level,
+                "fraction": float(coarse.mean()),
+                **numbers,
+            }
+            for entry, pyramid, (coarse, level, numbers) in zip(entries, pyramids, found, strict=True)
+        ]
+        write_json(output, {"sample": sample, "revision": REVISIONS["mask"], "settings": settings, "series": series})
 
 
 def _look(store: Path, entry: dict, contrast, window, margin, percentiles) -> tuple[np.ndarray, int, dict]:

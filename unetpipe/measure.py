@@ -16,10 +16,9 @@ from unetpipe.outlines import feature, outline, write_features
 from unetpipe.store import label_path, open_array, read_attributes
 
 logger = logging.getLogger(__name__)
-SHAPE = ("label", "area", "centroid", "bbox", "perimeter", "axis_major_length", "axis_minor_length")
-SHAPE += ("eccentricity", "solidity")
-BOX = ["top", "left", "bottom", "right"]
 LENGTHS = ("perimeter", "axis_major_length", "axis_minor_length")
+SHAPE = ("label", "area", "centroid", "bbox", *LENGTHS, "eccentricity", "solidity")
+BOX = ["top", "left", "bottom", "right"]
 
 
 class Group(NamedTuple):
@@ -77,15 +76,20 @@ def measure_group(group: Group, grey: np.ndarray, probability: np.ndarray, chann
     channels : list of str
         Names of the grey values.
     """
-    table = pd.DataFrame(regionprops_table(group.labels, properties=SHAPE))
+    values = np.moveaxis(np.concatenate([grey, probability / 255]), 0, -1)
+    table = pd.DataFrame(
+        regionprops_table(group.labels, values, properties=(*SHAPE, "intensity_mean", "intensity_std"))
+    )
     table = table.rename(columns={f"bbox-{k}": name for k, name in enumerate(BOX)})
     table = table.rename(columns={"label": "id", "area": "area_px", "centroid-0": "y_px", "centroid-1": "x_px"})
     for axis, names in enumerate((["y_px", "top", "bottom"], ["x_px", "left", "right"])):
         table[names] += group.window[axis].start
-    for name, values in zip(channels, grey, strict=True):
-        table[f"mean_{name}"] = ndimage.mean(values, group.labels, table.id)
-        table[f"deviation_{name}"] = ndimage.standard_deviation(values, group.labels, table.id)
-    each = np.stack([ndimage.mean(values, group.labels, table.id) for values in probability]) / 255
+    means, deviations = (
+        [table.pop(f"intensity_{kind}-{k}") for k in range(values.shape[-1])] for kind in ("mean", "std")
+    )
+    for name, mean, deviation in zip(channels, means, deviations, strict=False):
+        table[f"mean_{name}"], table[f"deviation_{name}"] = mean, deviation
+    each = np.stack(means[len(channels) :])
     return table.assign(probability=each.sum(axis=0), **{"class": each.argmax(axis=0) + 1})
 
 
@@ -106,9 +110,7 @@ def add_physical(table: pd.DataFrame, pixel_size: tuple[float, float], sides: tu
     return table.assign(**centre, area_um2=table.area_px * y * x, **lengths, touches_edge=edge)
 
 
-def write_measurements(
-    image: str, probabilities: str, objects: str, table: str, outlines: str, *, sample: str
-) -> None:
+def write_measurements(image: str, probabilities: str, objects: str, table: str, outlines: str, *, sample: str) -> None:
     """Write the table (Parquet) and the outlines (gzip-packed GeoJSON for QuPath) of a sample's objects.
 
     Parameters

@@ -53,10 +53,10 @@ class UNet(nn.Module):
         }
         widths = [features * 2**level for level in range(depth + 1)]
         inputs = [channels, *widths]
-        self.down = nn.ModuleList([_pair(inputs[k], widths[k], normalise) for k in range(depth + 1)])
+        self.down = nn.ModuleList([_pair(inputs[k], widths[k], normalise=normalise) for k in range(depth + 1)])
         self.dropout = nn.Dropout(dropout)
         self.widen = nn.ModuleList([nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in reversed(widths[:-1])])
-        self.up = nn.ModuleList([_pair(2 * w, w, normalise) for w in reversed(widths[:-1])])
+        self.up = nn.ModuleList([_pair(2 * w, w, normalise=normalise) for w in reversed(widths[:-1])])
         self.head = nn.Conv2d(features, classes, 1)
         self.apply(_initialise)
 
@@ -74,7 +74,12 @@ class UNet(nn.Module):
         return self.head(x_BCYX)
 
 
-def _pair(channels: int, width: int, normalise: bool) -> nn.Sequential:
+def channels_last(network: UNet) -> UNet:
+    """Lay the weights out with the channels last, as convolutions in bf16 want them."""
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's hints lack it
+
+
+def _pair(channels: int, width: int, *, normalise: bool) -> nn.Sequential:
     layers: list[nn.Module] = []
     for source in (channels, width):
         layers.append(nn.Conv2d(source, width, 3, bias=not normalise))

@@ -34,12 +34,12 @@ def find(pattern: str, folder: Path) -> dict[tuple[str, ...], Path]:
 
 
 def translate(pattern: str) -> str:
-    """Regular expression of a pattern: one group for every outermost wildcard.
+    r"""Regular expression of a pattern: one group for every outermost wildcard.
 
     >>> translate("0[0-7].png")
-    '0([0-7])\\\\.png'
+    '0([0-7])\\.png'
     >>> translate("{a*,b}/?.tif")
-    '((?:a[^/]*|b))/([^/])\\\\.tif'
+    '((?:a[^/]*|b))/([^/])\\.tif'
     """
     pieces = re.split(r"(\{[^}]*\}|\[[^\]]*\]|\*|\?)", pattern)
     return "".join(f"({_wild(piece)})" if number % 2 else re.escape(piece) for number, piece in enumerate(pieces))

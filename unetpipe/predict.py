@@ -15,8 +15,9 @@ import torch
 from unetpipe.blocks import Done, Ledger, Task, raise_failures, run
 from unetpipe.device import choose_device, choose_precision
 from unetpipe.geometry import Block, blocks, reflect, unet_halo, unet_output
+from unetpipe.grey import to_unit
 from unetpipe.manifest import array_digest, digest, read_json, write_json
-from unetpipe.network import UNet, load_network
+from unetpipe.network import UNet, channels_last, load_network
 from unetpipe.revisions import REVISIONS
 from unetpipe.store import (
     create_array,
@@ -44,7 +45,7 @@ class Predictor:
     """
 
     def __init__(self, network: UNet, *, views: int, device: torch.device, precision: torch.dtype):
-        self.network = network.to(device, memory_format=torch.channels_last).eval()
+        self.network = channels_last(network.to(device)).eval()
         self.views, self.device, self.precision = views, device, precision
         self.lock = Lock()
 
@@ -58,7 +59,7 @@ class Predictor:
         """
         with self.lock, torch.inference_mode():
             tile = torch.from_numpy(grey_CYX).to(self.device)[None] * 2 - 1
-            mean = sum(self._view(tile, number) for number in range(self.views)) / self.views
+            mean = torch.stack([self._view(tile, number) for number in range(self.views)]).mean(dim=0)
             return (mean[0, 1:] * 255).round().to(torch.uint8).cpu().numpy()
 
     def _view(self, tile: torch.Tensor, number: int) -> torch.Tensor:
@@ -83,7 +84,9 @@ class Job(NamedTuple):
 
     @property
     def key(self) -> list:
-        inputs = [[e["digest"], s["digest"], s["low"], s["high"]] for e, s in zip(self.entries, self.statistics)]
+        """What the ledger's lines hold for."""
+        pairs = zip(self.entries, self.statistics, strict=True)
+        inputs = [[e["digest"], s["digest"], s["low"], s["high"]] for e, s in pairs]
         network = [self.network["digest"], self.network["precision"]]
         return [REVISIONS["predict"], inputs, network, self.block, self.views]
 
@@ -98,10 +101,12 @@ class Unit(NamedTuple):
 
     @property
     def name(self) -> str:
+        """Of its line in the ledger."""
         return f"{self.number} {self.where}"
 
     @property
     def where(self) -> str:
+        """Plane and corner."""
         y, x = (part.start for part in self.block.write)
         return f"t {self.t}, z {self.z}, y {y}, x {x}"
 
@@ -179,17 +184,19 @@ def predict_part(
     """
     torch.set_num_threads(threads)
     job = open_job(image, tissue, network, sample=sample, block=block, views=views)
-    ledger = Ledger(Path(store).parent, "predict", job.key, part=str(part))
-    failures: dict[str, Exception] = {}
-    mine = units(job)[part::parts]
-    if any(unit.name not in ledger.finished for unit in mine):
-        rebuilt, note = load_network(network)
-        place = choose_device(device)
-        predictor = Predictor(rebuilt, views=views, device=place, precision=choose_precision(note["precision"], place))
-        tasks = _tasks(job, mine, Path(store).parent, predictor)
-        run(tasks, ledger, failures, workers=2)  # one reads and writes while the other computes
-    raise_failures(sample, failures)
-    write_json(output, {"sample": sample, "key": digest(job.key), "blocks": len(mine)})
+    with Ledger(Path(store).parent, "predict", job.key, part=str(part)) as ledger:
+        failures: dict[str, Exception] = {}
+        mine = units(job)[part::parts]
+        if any(unit.name not in ledger.finished for unit in mine):
+            rebuilt, note = load_network(network)
+            place = choose_device(device)
+            predictor = Predictor(
+                rebuilt, views=views, device=place, precision=choose_precision(note["precision"], place)
+            )
+            tasks = _tasks(job, mine, Path(store).parent, predictor)
+            run(tasks, ledger, failures, workers=2)  # one reads and writes while the other computes
+        raise_failures(sample, failures)
+        write_json(output, {"sample": sample, "key": digest(job.key), "blocks": len(mine)})
 
 
 def _tasks(job: Job, mine: list[Unit], store: Path, predictor: Predictor) -> list[Task]:
@@ -229,17 +236,13 @@ def _predict_block(unit: Unit, source, tissue, statistics: dict, target, predict
     if not seen.any():
         return Done(write_region(target, whole, np.zeros((), np.uint8)), skipped="no tissue")
     pixels = read_mirrored(source, (unit.t, slice(None), unit.z), unit.block.read)
-    low, high = (np.asarray(statistics[name], np.float32)[:, None, None] for name in ("low", "high"))
-    grey = (pixels.astype(np.float32) - low) / np.maximum(high - low, 1e-6)
-    found = predictor(grey)[:, : y.stop - y.start, : x.stop - x.start]
+    found = predictor(to_unit(pixels, statistics, axis=0))[:, : y.stop - y.start, : x.stop - x.start]
     return Done(write_region(target, whole, found[None, :, None]), array_digest(found))
 
 
-def read_mirrored(array, front: tuple, window: tuple[slice, slice]) -> np.ndarray:
+def read_mirrored(array, front: tuple, window: tuple[slice, ...]) -> np.ndarray:
     """Read a window of the last two axes that may leave the array: mirrored there as NumPy's `reflect`."""
-    rows, columns = (
-        reflect(part.start, part.stop, size) for part, size in zip(window, array.shape[-2:], strict=True)
-    )
+    rows, columns = (reflect(part.start, part.stop, size) for part, size in zip(window, array.shape[-2:], strict=True))
     inside = (slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1))
     pixels = array[(*front, *inside)]
     return pixels[..., (rows - rows.min())[:, None], columns - columns.min()]
@@ -258,20 +261,20 @@ def publish_probabilities(
     job = open_job(image, tissue, network, sample=sample, block=block, views=views)
     store = Path(output).parent
     Path(output).unlink(missing_ok=True)
-    ledger = Ledger(store, "predict", job.key, part="publish")
-    todo = units(job)
-    ledger.check_coverage(unit.name for unit in todo)
-    remove_strays(store, ledger.shards())
-    skipped = [ledger.finished[unit.name]["skipped"] for unit in todo]
-    series = [
-        {"path": entry["path"], "digest": digest(ledger.notes(str(number)))}
-        for number, entry in enumerate(job.entries)
-    ]
-    note = {
-        "sample": sample,
-        "revision": REVISIONS["predict"],
-        "network": job.network["digest"],
-        "blocks": {"computed": skipped.count(""), "no tissue": skipped.count("no tissue")},
-        "series": series,
-    }
-    write_group(store, {"unetpipe": note})
+    with Ledger(store, "predict", job.key, part="publish") as ledger:
+        todo = units(job)
+        ledger.check_coverage(unit.name for unit in todo)
+        remove_strays(store, ledger.shards())
+        skipped = [ledger.finished[unit.name]["skipped"] for unit in todo]
+        series = [
+            {"path": entry["path"], "digest": digest(ledger.notes(str(number)))}
+            for number, entry in enumerate(job.entries)
+        ]
+        note = {
+            "sample": sample,
+            "revision": REVISIONS["predict"],
+            "network": job.network["digest"],
+            "blocks": {"computed": skipped.count(""), "no tissue": skipped.count("no tissue")},
+            "series": series,
+        }
+        write_group(store, {"unetpipe": note})

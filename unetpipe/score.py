@@ -8,10 +8,9 @@ import pandas as pd
 
 from unetpipe.manifest import replacing
 from unetpipe.metrics import detection, matches, mean_iou, overlaps, rand_and_information
-from unetpipe.store import label_path, open_array, read_attributes
+from unetpipe.store import IGNORED, label_path, open_array, read_attributes
 
 logger = logging.getLogger(__name__)
-IGNORED = 255  # class of pixels that nobody annotated
 
 
 def score_image(truth: np.ndarray, found: np.ndarray, classes: np.ndarray, *, iou: float) -> dict[str, float]:

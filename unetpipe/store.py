@@ -21,6 +21,7 @@ from zarr.storage import MemoryStore
 from unetpipe.manifest import read_json, write_bytes, write_json
 
 OME_VERSION = "0.5"
+IGNORED = 255  # in the label image `classes`: pixels that nobody annotated
 CODECS = {
     "image": (ZstdCodec(level=3), Crc32cCodec()),
     "label": (BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"), Crc32cCodec()),
@@ -145,7 +146,7 @@ def image_metadata(name: str, levels: int, pixel_size: Sequence[float] | None, c
         }
         for k in range(levels)
     ]
-    ome = {"version": OME_VERSION, "multiscales": [{"name": name, "axes": axes, "datasets": datasets}]}
+    ome: dict = {"version": OME_VERSION, "multiscales": [{"name": name, "axes": axes, "datasets": datasets}]}
     if channels is not None:
         ome["omero"] = {"channels": channels}
     return ome

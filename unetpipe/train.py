@@ -14,38 +14,28 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from unetpipe.augment import Augmentation, recolour, sample, sampling_field
+from unetpipe.augment import Augmentation
 from unetpipe.device import choose_device, choose_precision
 from unetpipe.geometry import unet_halo, unet_input, unet_output
 from unetpipe.log import Progress
-from unetpipe.manifest import digest, read_json, replacing
-from unetpipe.network import UNet, save_network
+from unetpipe.manifest import digest, replacing
+from unetpipe.network import UNet, channels_last, save_network
 from unetpipe.revisions import REVISIONS
-from unetpipe.store import open_array, read_attributes
+from unetpipe.store import IGNORED, read_attributes
+from unetpipe.tiles import Drawing, Plane, draw_batch, list_series, load_planes
 
 logger = logging.getLogger(__name__)
-IGNORED = 255  # class of pixels that nobody annotated
 SAVE_EVERY = 60.0  # seconds between checkpoints
 CURVE_POINTS = 100
 
 
-class Plane(NamedTuple):
-    """One annotated plane on the training device."""
+class Run(NamedTuple):
+    """What makes a training run the same one when it starts again."""
 
-    image_CYX: torch.Tensor  # grey values, 0 … 1 between the percentiles of the series
-    truth_2YX: torch.Tensor  # target class and border term
-
-
-class Settings(NamedTuple):
-    """What one step needs to know."""
-
-    sides: tuple[int, int]  # of the input and of the output of the network, pixels
-    batch: int
-    seed: int
-    augmentation: Augmentation
-    class_weights: torch.Tensor
-    device: torch.device
+    plan: dict
     precision: torch.dtype
+    key: str
+    folder: Path  # of the checkpoint
 
 
 def train(
@@ -105,40 +95,36 @@ def train(
         If a scheduler asked the run to end; it is saved and the next start goes on.
     """
     torch.set_num_threads(threads)
-    folder = Path(output).parent
     place = choose_device(device)
-    notes = [_series(image, tissue, weight) for image, tissue, weight in zip(images, tissues, weights, strict=True)]
-    series = [entry for note in notes for entry in note]
+    arithmetic = choose_precision(precision, place)
+    series = list_series(images, tissues, weights)
     classes = max(read_attributes(path)["classes"] for path in weights)
     shape = {"depth": depth, "features": features, "dropout": dropout, "normalise": normalise, "classes": classes}
     plan = {"tile": tile, "batch": batch, "steps": steps, "optimiser": optimiser, "learning_rate": learning_rate}
-    plan |= {"balance": balance, "precision": precision, "seed": seed, "augment": augment or {}}
+    plan |= {"balance": balance, "precision": str(arithmetic), "seed": seed, "augment": augment or {}}
     inputs = [[entry[part]["digest"] for part in ("image", "tissue", "weights")] for entry in series]
-    key = digest([REVISIONS["train"], inputs, shape, plan])
-
     frequencies = np.sum([entry["weights"]["pixels"] for entry in series], axis=0)[:classes]
-    settings = Settings(
+    drawing = Drawing(
         sides=(unet_input(tile, depth), unet_output(tile, depth)),
         batch=batch,
         seed=seed,
         augmentation=Augmentation(**augment or {}),
         class_weights=torch.tensor(class_weights(frequencies, balance), dtype=torch.float32, device=place),
         device=place,
-        precision=choose_precision(precision, place),
     )
     torch.manual_seed(seed)
-    channels = len(series[0]["image"]["channels"])
-    network = UNet(channels=channels, **shape).to(place, memory_format=torch.channels_last)
-    planes = [plane for entry in series for plane in _load(entry, place)]
-    curve = _optimise(network, planes, settings, plan, key, folder / "checkpoint.pt")
+    channels = series[0]["image"]["channels"]
+    network = channels_last(UNet(channels=len(channels), **shape).to(place))
+    run = Run(plan, arithmetic, digest([REVISIONS["train"], inputs, shape, plan]), Path(output).parent)
+    curve = optimise(network, [plane for entry in series for plane in load_planes(entry, place)], drawing, run)
     note = {
         "revision": REVISIONS["train"],
-        "key": key,
-        "channels": series[0]["image"]["channels"],
-        "precision": str(settings.precision).removeprefix("torch."),
+        "key": run.key,
+        "channels": channels,
+        "precision": str(arithmetic).removeprefix("torch."),
         "halo": unet_halo(depth),
         "settings": shape | plan,
-        "class_weights": settings.class_weights.tolist(),
+        "class_weights": drawing.class_weights.tolist(),
         "curve": curve,
     }
     save_network(network, output, note)
@@ -159,7 +145,9 @@ def class_weights(frequencies: np.ndarray, balance: float) -> np.ndarray:
     """
     if (frequencies == 0).any():
         absent = int(np.flatnonzero(frequencies == 0)[0])
-        raise ValueError(f"class {absent} has no pixel in the training truths; annotate it or take it from truth.classes")
+        raise ValueError(
+            f"class {absent} has no pixel in the training truths; annotate it or take it from truth.classes"
+        )
     share = frequencies / frequencies.sum()
     weight = share ** (-balance)
     return weight / (weight * share).sum()
@@ -172,96 +160,42 @@ def weighted_cross_entropy(logits_BKYX, target_BYX, weight_BYX) -> torch.Tensor:
     return (weight_BYX * loss).sum() / weight_BYX.sum().clamp_min(1e-6)
 
 
-def _series(image: str, tissue: str, weights: str) -> list[dict]:
-    """What is known of every series of one sample, and where its arrays lie."""
-    parts = zip(
-        read_attributes(image)["series"],
-        read_json(tissue)["series"],
-        read_attributes(weights)["series"],
-        strict=True,
-    )
-    folders = {"images": Path(image).parent, "truth": Path(weights).parent}
-    return [{"image": i, "tissue": t, "weights": w, **folders} for i, t, w in parts]
+def optimise(network: UNet, planes: list[Plane], drawing: Drawing, run: Run) -> list[list[float]]:
+    """The training loop; returns the loss curve as [step, mean loss] pairs.
 
-
-def _load(entry: dict, device: torch.device) -> list[Plane]:
-    """All (t, z) planes of one series."""
-    path = entry["image"]["path"]
-    pixels = open_array(entry["images"] / path / "0")[...]
-    target, border = (open_array(entry["truth"] / path / name) for name in ("target", "border"))
-    scale = border.attrs["unetpipe"]["scale"]
-    truth = np.stack([target[...].astype(np.float32), border[...] * np.float32(scale)], axis=1)
-    low, high = (np.asarray(entry["tissue"][name], np.float32)[:, None, None, None] for name in ("low", "high"))
-    grey = (pixels.astype(np.float32) - low) / np.maximum(high - low, 1e-6)
-    return [
-        Plane(*(torch.from_numpy(np.ascontiguousarray(values[t, :, z])).to(device) for values in (grey, truth)))
-        for t in range(grey.shape[0])
-        for z in range(grey.shape[2])
-    ]
-
-
-def draw_batch(planes: list[Plane], settings: Settings, step: int):
-    """The tiles of one step, a pure function of (seed, step).
-
-    Returns
-    -------
-    image (B, C, Y, X) float32, target (B, Y, X) int64, weight (B, Y, X) float32
-        Target and weight cover what the network's output covers.
+    Raises
+    ------
+    InterruptedError
+        If a signal asked the run to end.
     """
-    generator = torch.Generator().manual_seed(settings.seed * 2**32 + step)
-    areas = torch.tensor([plane.image_CYX[0].numel() for plane in planes], dtype=torch.float64)
-    chosen = torch.multinomial(areas, settings.batch, replacement=True, generator=generator)
-    tiles = [_draw_tile(planes[index], settings, generator) for index in chosen.tolist()]
-    image, target, border = (torch.stack(parts) for parts in zip(*tiles, strict=True))
-    known = target != IGNORED
-    weight = torch.where(known, settings.class_weights[torch.where(known, target, 0)] + border, 0)
-    return image.contiguous(memory_format=torch.channels_last), target, weight
-
-
-def _draw_tile(plane: Plane, settings: Settings, generator: torch.Generator):
-    wide, narrow = settings.sides
-    y, x = (torch.rand(2, generator=generator) * torch.tensor(plane.image_CYX.shape[1:])).tolist()
-    field = sampling_field((y, x), (wide, wide), settings.augmentation, generator).to(settings.device)
-    image = recolour(sample(plane.image_CYX, field, "bicubic"), settings.augmentation, generator)
-    margin = (wide - narrow) // 2
-    inner = field[margin : margin + narrow, margin : margin + narrow]
-    target = sample(plane.truth_2YX[:1], inner, "nearest")[0].round().long()
-    border = sample(plane.truth_2YX[1:], inner, "bilinear")[0]
-    return image, target, border
-
-
-def _optimise(network: UNet, planes: list[Plane], settings: Settings, plan: dict, key: str, checkpoint: Path):
-    """The training loop; returns the loss curve as [step, loss] pairs."""
-    optimiser = _optimiser(network, plan)
-    start, curve, losses = _resume(checkpoint, key, network, optimiser)
+    steps, checkpoint = run.plan["steps"], run.folder / "checkpoint.pt"
+    optimiser = make_optimiser(network, run.plan)
+    start, curve, losses = _resume(checkpoint, run.key, network, optimiser)
     stop = _watch_for_signals()
-    progress = Progress(plan["steps"] - start, "steps")
-    every = max(1, plan["steps"] // CURVE_POINTS)
+    progress = Progress(steps - start, "steps")
     saved = time.monotonic()
     network.train()
-    for step in range(start, plan["steps"]):
-        torch.manual_seed(settings.seed * 2**32 + step)  # dropout
-        image, target, weight = draw_batch(planes, settings, step)
-        with torch.autocast(settings.device.type, settings.precision, enabled=settings.precision != torch.float32):
+    for step in range(start, steps):
+        torch.manual_seed(drawing.seed * 2**32 + step)  # dropout
+        image, target, weight = draw_batch(planes, drawing, step)
+        with torch.autocast(drawing.device.type, run.precision, enabled=run.precision != torch.float32):
             logits = network(2 * image - 1)
         loss = weighted_cross_entropy(logits, target, weight)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(step, plan["steps"], plan["learning_rate"])
+            group["lr"] = learning_rate(step, steps, run.plan["learning_rate"])
         optimiser.step()
         losses.append(loss.detach())
-        if (step + 1) % every == 0:
+        if (step + 1) % max(1, steps // CURVE_POINTS) == 0:
             curve.append([step + 1, torch.stack(losses).mean().item()])
             losses.clear()
         progress.advance(f"loss {curve[-1][1]:.4f}" if curve else "")
-        if stop or time.monotonic() - saved > SAVE_EVERY:
-            _save(checkpoint, key, step + 1, network, optimiser, (curve, losses))
+        if stop or step + 1 == steps or time.monotonic() - saved > SAVE_EVERY:
+            _save(checkpoint, run.key, step + 1, network, optimiser, (curve, losses))
             saved = time.monotonic()
-            if stop:
-                raise InterruptedError(f"{stop[0]}: training saved at step {step + 1}; start again to go on")
-    if start < plan["steps"]:
-        _save(checkpoint, key, plan["steps"], network, optimiser, (curve, losses))
+        if stop:
+            raise InterruptedError(f"{stop[0]}: training saved at step {step + 1}; start again to go on")
     return curve
 
 
@@ -273,7 +207,8 @@ def learning_rate(step: int, steps: int, highest: float) -> float:
     return highest * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
-def _optimiser(network: UNet, plan: dict) -> torch.optim.Optimizer:
+def make_optimiser(network: UNet, plan: dict) -> torch.optim.Optimizer:
+    """AdamW, or the gradient descent with momentum 0.99 of the paper's section 3."""
     if plan["optimiser"] == "sgd":
         return torch.optim.SGD(network.parameters(), lr=plan["learning_rate"], momentum=0.99, fused=True)
     return torch.optim.AdamW(network.parameters(), lr=plan["learning_rate"], weight_decay=1e-4, fused=True)

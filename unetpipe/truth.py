@@ -14,10 +14,9 @@ from unetpipe.pyramid import Pyramid, write_pyramids
 from unetpipe.readers import open_series
 from unetpipe.readers.series import Series
 from unetpipe.revisions import REVISIONS
-from unetpipe.store import label_path, level_shapes, publish_label, read_attributes
+from unetpipe.store import IGNORED, label_path, level_shapes, publish_label, read_attributes
 
 logger = logging.getLogger(__name__)
-IGNORED = 255  # in the label image `classes`
 LABELS = ("truth", "classes")
 MOST_ID = 2**32 - 1
 
@@ -48,10 +47,7 @@ def classes_of(
     ValueError
         If a class annotation has a value that is not listed.
     """
-    if kind == "instances":
-        found = (values > 0).astype(np.uint8)
-    else:
-        found = _look_up(values, classes, ignore)
+    found = (values > 0).astype(np.uint8) if kind == "instances" else _look_up(values, classes, ignore)
     return found if ignore is None else np.where(values == ignore, np.uint8(IGNORED), found)
 
 
@@ -102,24 +98,24 @@ def write_truth(
     store, entries = Path(image).parent, read_attributes(image)["series"]
     settings = {"kind": kind, "classes": list(classes), "ignore": ignore}
     key = [REVISIONS["truth"], [e["digest"] for e in entries], [file_digest(path) for path in paths], settings]
-    ledger = Ledger(store, "truth", key)
-    failures: dict[str, Exception] = {}
-    pyramids = []
-    for entry, annotation in zip(entries, _annotations(paths, len(entries)), strict=True):
-        try:
-            pyramids += _pyramids(store, entry, annotation, settings, workers)
-        except (ValueError, OSError) as error:
-            failures[entry["path"]] = error
-    digests = write_pyramids(pyramids, ledger, failures, workers=workers)
-    raise_failures(sample, {f"{name} ({entries[int(name)]['name']})": error for name, error in failures.items()})
-    for entry in entries:
-        for name in LABELS:
-            publish_label(store, entry, name, levels=entry["levels"], note={"revision": REVISIONS["truth"]})
-    series = [_summary(store, entry, digests) for entry in entries]
-    count = 2 if kind == "instances" else len(classes)
-    note = {"sample": sample, "revision": REVISIONS["truth"], "settings": settings, "classes": count}
-    write_json(output, {**note, "series": series})
-    logger.info("%d annotated series of %s", len(series), sample)
+    with Ledger(store, "truth", key) as ledger:
+        failures: dict[str, Exception] = {}
+        pyramids = []
+        for entry, annotation in zip(entries, _annotations(paths, len(entries)), strict=True):
+            try:
+                pyramids += _pyramids(store, entry, annotation, settings, workers)
+            except (ValueError, OSError) as error:
+                failures[entry["path"]] = error
+        digests = write_pyramids(pyramids, ledger, failures, workers=workers)
+        raise_failures(sample, {f"{name} ({entries[int(name)]['name']})": error for name, error in failures.items()})
+        for entry in entries:
+            for name in LABELS:
+                publish_label(store, entry, name, levels=entry["levels"], note={"revision": REVISIONS["truth"]})
+        series = [_summary(store, entry, digests) for entry in entries]
+        count = 2 if kind == "instances" else len(classes)
+        note = {"sample": sample, "revision": REVISIONS["truth"], "settings": settings, "classes": count}
+        write_json(output, {**note, "series": series})
+        logger.info("%d annotated series of %s", len(series), sample)
 
 
 def _summary(store: Path, entry: dict, digests: dict) -> dict:
@@ -177,7 +173,9 @@ def _component_ids(classes, shape, shard: int, count: int, workers: int):
     """A reader of ids of the connected components of each class, numbered class by class."""
     painters, last = [], 0
     for number in range(1, count):
-        parts = Components(partial(_is, classes, number), shape, (1, 1, shard, shard), space_structure(1), workers=workers)
+        parts = Components(
+            partial(_is, classes, number), shape, (1, 1, shard, shard), space_structure(1), workers=workers
+        )
         ids = parts.canonical_ids(np.ones(len(parts.sizes), dtype=bool))
         painters.append(partial(parts.paint, values=ids + np.uint32(last)))
         last += len(ids)

@@ -10,8 +10,10 @@ from scipy import ndimage
 from unetpipe.blocks import Done, Ledger, Task, raise_failures, run
 from unetpipe.geometry import blocks
 from unetpipe.manifest import array_digest, digest, read_json
+from unetpipe.neighbours import extreme_ids
 from unetpipe.revisions import REVISIONS
 from unetpipe.store import (
+    IGNORED,
     create_array,
     label_path,
     open_array,
@@ -23,7 +25,6 @@ from unetpipe.store import (
 
 logger = logging.getLogger(__name__)
 REACH = 6.0  # in sigmas: beyond, the border term is below 2e-8 w0
-IGNORED = 255  # class of pixels that nobody annotated
 STEPS = 255  # the border term is stored in this many steps of w0
 
 
@@ -52,7 +53,7 @@ def border_weight(labels: np.ndarray, *, border: float = 10.0, sigma: float = 5.
     for number, box in enumerate(ndimage.find_objects(dense), start=1):
         grown = tuple(slice(max(0, s.start - margin), s.stop + margin) for s in box)
         distance = ndimage.distance_transform_edt(dense[grown] != number)
-        first, second = nearest[(0, *grown)], nearest[(1, *grown)]
+        first, second = nearest[0][grown], nearest[1][grown]
         np.minimum(second, np.maximum(first, distance), out=second)
         np.minimum(first, distance, out=first)
     ridge = border * np.exp(-(nearest.sum(axis=0) ** 2) / (2 * sigma**2))
@@ -67,23 +68,17 @@ def open_gaps(labels: np.ndarray, *, gap: int) -> np.ndarray:
     labels : (*space) int
         Instance labels.
     gap : int
-        Width of the gap, pixels, half of it from each side; 0 leaves the labels as they are.
+        Width of the gap, pixels, half of it from each side; below 2 nothing is opened.
 
     Returns
     -------
     (*space) int
-        The labels, 0 where another object is nearer than (gap + 1) / 2.
+        The labels, 0 where another object is within gap / 2.
     """
-    radius = gap / 2
-    reach = int(np.floor(radius))
-    if reach == 0:
+    if gap < 2:
         return labels
-    footprint = np.sum(np.square(np.indices((2 * reach + 1,) * labels.ndim) - reach), axis=0) <= radius**2
-    highest = ndimage.maximum_filter(labels, footprint=footprint, mode="nearest")
-    foreign_low = np.where(labels == 0, labels.max(initial=0) + 1, labels)
-    lowest = ndimage.minimum_filter(foreign_low, footprint=footprint, mode="nearest")
-    touches = (labels > 0) & ((highest != labels) | (lowest != labels))
-    return np.where(touches, 0, labels)
+    lowest, highest = extreme_ids(labels, gap / 2)
+    return np.where(lowest < highest, 0, labels)
 
 
 def write_weights(
@@ -118,15 +113,15 @@ def write_weights(
     truths = annotated["series"]
     settings = {"border": border, "sigma": sigma, "gap": gap}
     key = [REVISIONS["weights"], [entry["digest"] for entry in truths], settings]
-    ledger = Ledger(store, "weights", key)
-    failures: dict[str, Exception] = {}
-    tasks = [task for entry in entries for task in _tasks(images, store, entry, settings)]
-    run(tasks, ledger, failures, workers=workers)
-    raise_failures(sample, failures)
-    remove_strays(store, ledger.shards())
-    series = [_summary(entry["path"], ledger) for entry in entries]
-    note = {"revision": REVISIONS["weights"], "settings": settings, "classes": annotated["classes"]}
-    write_group(store, {"unetpipe": {**note, "series": series}})
+    with Ledger(store, "weights", key) as ledger:
+        failures: dict[str, Exception] = {}
+        tasks = [task for entry in entries for task in _tasks(images, store, entry, settings)]
+        run(tasks, ledger, failures, workers=workers)
+        raise_failures(sample, failures)
+        remove_strays(store, ledger.shards())
+        series = [_summary(entry["path"], ledger) for entry in entries]
+        note = {"revision": REVISIONS["weights"], "settings": settings, "classes": annotated["classes"]}
+        write_group(store, {"unetpipe": {**note, "series": series}})
 
 
 def _summary(path: str, ledger: Ledger) -> dict:
@@ -156,7 +151,10 @@ def _write_block(ids, classes, target, border, settings: dict, region) -> Done:
     found = classes[region][0, 0]
     aims = np.where((opened[inside] > 0) | (found == IGNORED), found, 0)
     files = [*write_region(target, region, aims[None, None]), *write_region(border, region, steps[None, None])]
-    note = {"digests": [array_digest(aims), array_digest(steps)], "pixels": np.bincount(aims.flat, minlength=256).tolist()}
+    note = {
+        "digests": [array_digest(aims), array_digest(steps)],
+        "pixels": np.bincount(aims.flat, minlength=256).tolist(),
+    }
     return Done(files, note)
 
 

@@ -5,14 +5,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-Region = tuple[slice, slice, slice, slice, slice]
+Region = tuple[slice, ...]  # t, c, z, y, x
 
 
 class Series(NamedTuple):
     """One image of a file, read lazily."""
 
     name: str
-    shape: tuple[int, int, int, int, int]  # t, c, z, y, x
+    shape: tuple[int, ...]  # t, c, z, y, x
     dtype: np.dtype
     pixel_size: tuple[float, float, float] | None  # µm along z, y, x
     channels: tuple[str, ...]

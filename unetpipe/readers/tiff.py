@@ -1,11 +1,11 @@
 """TIFF of every layout that tifffile reads, OME-TIFF, ImageJ and pyramids among them."""
 
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
 import zarr
+from defusedxml import ElementTree
 
 from unetpipe.readers.series import Region, Series, channel_names
 
@@ -26,9 +26,8 @@ def open_file(path: Path) -> list[Series]:
 
 def _open(path: Path, file, number: int) -> Series:
     series = file.series[number]
-    unknown = sorted(set(series.axes) - set(AXES))
-    places = [AXES.get(axis) for axis in series.axes]
-    if unknown or len(set(places)) < len(places):
+    places = [AXES[axis] for axis in series.axes if axis in AXES]
+    if len(set(places)) < len(series.axes):
         raise ValueError(f"{path}: axes {series.axes} do not fit t, c, z, y, x; save it as OME-TIFF with those")
     _check_whole(path, file, series)
     shape = [1] * 5

@@ -84,7 +84,7 @@ def _picture(store: Path, entry: dict, tissue: dict) -> dict:
     sides = [max(entry["shape"][-2:]) >> level for level in range(entry["levels"])]
     level = next((k for k, side in enumerate(sides) if side <= SIDE), len(sides) - 1)
     image = open_array(store / entry["path"] / str(level))[0, :, 0]
-    labels = {}
+    labels: dict = {}
     for name in ("objects", "truth"):
         folder = label_path(store, entry["path"], name) / str(level)
         labels[name] = open_array(folder)[0, 0] if folder.exists() else None

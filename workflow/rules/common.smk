@@ -18,7 +18,11 @@ TRAINING = [name for name, sample in SAMPLES.items() if sample.split == "train"]
 PREDICTED = [name for name, sample in SAMPLES.items() if sample.split != "train"]
 SCORED = [name for name in PREDICTED if SAMPLES[name].split in ("val", "test")]
 ANNOTATED = [*TRAINING, *SCORED]
-NETWORK = str(folder / config["network"]) if config["network"] else "results/network/all/network.json"
+NETWORK = (
+    str(folder / config["network"])
+    if config["network"]
+    else "results/network/all/network.json"
+)
 
 IMAGE = "results/images/{sample}.ome.zarr/zarr.json"
 TRUTH = "results/truth/{sample}.json"
@@ -57,14 +61,22 @@ def ingest_settings(wildcards):
     """The section, with what the sample's row overrides."""
     sample = SAMPLES[wildcards.sample]
     row = {"channels": sample.channels, "pixel_size": sample.pixel_size}
-    return settings("ingest", **{key: value for key, value in row.items() if value is not None})
+    return settings(
+        "ingest", **{key: value for key, value in row.items() if value is not None}
+    )
 
 
 def part_settings(wildcards):
     """What one part of a prediction needs beside its inputs."""
     sample = SAMPLES[wildcards.sample]
     store = PROBABILITIES.format(sample=sample.name)
-    return {**prediction(), "sample": sample.name, "part": int(wildcards.part), "parts": sample.parts, "store": store}
+    return {
+        **prediction(),
+        "sample": sample.name,
+        "part": int(wildcards.part),
+        "parts": sample.parts,
+        "store": store,
+    }
 
 
 def files(wildcards):

@@ -1,5 +1,5 @@
-from unetpipe.log import log_to
 from unetpipe.label import write_objects
+from unetpipe.log import log_to
 
 log_to(snakemake.log[0])
 write_objects(

@@ -1,0 +1,37 @@
+# make demo, make test: each sets up .venv by itself; a second call does not set up again.
+
+PYTHON ?= python3
+BIN := .venv/bin
+SETUP := .venv/.setup
+
+.PHONY: setup demo test check bench clean
+
+setup: $(SETUP)
+
+$(SETUP): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: $(SETUP)
+	$(BIN)/unetpipe demo-data runs/demo/data
+	$(BIN)/snakemake --configfile config/demo/config.yaml --directory runs/demo --quiet rules
+	$(BIN)/unetpipe summary runs/demo/results --otsu runs/demo/data
+
+test: $(SETUP)
+	$(BIN)/python -m pytest
+
+check: $(SETUP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/snakemake --lint --configfile tests/lint/config.yaml
+	$(BIN)/mypy
+
+bench: $(SETUP)
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf .venv runs *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -1,0 +1,51 @@
+"""Small images with truth on disk, and the stages run over them without Snakemake."""
+
+import numpy as np
+import tifffile
+
+from unetpipe.ingest import ingest
+from unetpipe.mask import write_mask
+from unetpipe.truth import write_truth
+from unetpipe.weights import write_weights
+
+SIDES = {"chunk": 32, "shard": 64}
+
+
+def discs(shape, *, seed, count=12, radius=9):
+    """Bright discs on dark ground with noise, some touching: (y, x) uint8 and ids."""
+    random = np.random.default_rng(seed)
+    labels = np.zeros(shape, dtype=np.uint16)
+    rows, columns = np.indices(shape)
+    for number in range(1, count + 1):
+        y, x = (random.integers(0, size) for size in shape)
+        labels[(rows - y) ** 2 + (columns - x) ** 2 <= radius**2] = number
+    image = 60 + 100 * (labels > 0) + random.normal(0, 8, shape)
+    return image.clip(0, 255).astype(np.uint8), labels
+
+
+def write_pairs(folder, shapes, *, seed=0):
+    """Images and truths as TIFF; returns both lists of paths."""
+    paths = {"images": [], "labels": []}
+    for number, shape in enumerate(shapes):
+        for name, pixels in zip(paths, discs(shape, seed=seed + number), strict=True):
+            path = folder / name / f"{number:02d}.tif"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            tifffile.imwrite(path, pixels)
+            paths[name].append(str(path))
+    return paths["images"], paths["labels"]
+
+
+def prepare(folder, shapes, *, seed=0):
+    """Ingest, truth, mask and weights of one sample; returns the paths of what they wrote."""
+    images, labels = write_pairs(folder / "data", shapes, seed=seed)
+    made = {
+        "image": str(folder / "images" / "s.ome.zarr" / "zarr.json"),
+        "truth": str(folder / "truth" / "s.json"),
+        "tissue": str(folder / "tissue" / "s.json"),
+        "weights": str(folder / "weights" / "s.zarr" / "zarr.json"),
+    }
+    ingest(images, made["image"], sample="s", **SIDES)
+    write_truth(labels, made["image"], made["truth"], sample="s")
+    write_mask(made["image"], made["tissue"], sample="s", contrast=0)
+    write_weights(made["image"], made["truth"], made["weights"], sample="s")
+    return made

@@ -1,0 +1,92 @@
+"""The ledger believes only what still holds, and one failed series does not stop the others."""
+
+import json
+
+import pytest
+
+from unetpipe.blocks import Done, Ledger, Task, raise_failures, run
+
+
+def writer(path, text, calls):
+    def work():
+        calls.append(path.name)
+        path.write_text(text)
+        return Done([path], note=text)
+
+    return work
+
+
+def write(store, key, names, calls, **options):
+    with Ledger(store, "stage", key, **options) as ledger:
+        run([Task("0", name, writer(store / name, name, calls)) for name in names], ledger, {}, workers=2)
+    return ledger
+
+
+def test_a_second_run_does_nothing(tmp_path):
+    calls = []
+    write(tmp_path, "key", "abc", calls)
+    again = write(tmp_path, "key", "abc", calls)
+    assert sorted(calls) == ["a", "b", "c"]
+    assert again.notes("0") == {"0 a": "a", "0 b": "b", "0 c": "c"}
+
+
+def test_another_key_starts_anew(tmp_path):
+    calls = []
+    write(tmp_path, "key", "ab", calls)
+    write(tmp_path, "other", "ab", calls)
+    assert sorted(calls) == ["a", "a", "b", "b"]
+
+
+@pytest.mark.parametrize("damage", [lambda p: p.write_text("x"), lambda p: p.unlink()])
+def test_a_damaged_shard_is_written_again(tmp_path, damage):
+    calls = []
+    write(tmp_path, "key", "abc", calls)
+    damage(tmp_path / "b")
+    write(tmp_path, "key", "abc", calls)
+    assert sorted(calls) == ["a", "b", "b", "c"]
+
+
+def test_a_torn_last_line_costs_one_block(tmp_path):
+    calls = []
+    write(tmp_path, "key", "abc", calls)
+    path = tmp_path / ".ledger" / "stage" / "all.jsonl"
+    path.write_text(path.read_text()[:-20])
+    write(tmp_path, "key", "abc", calls)
+    assert len(calls) == 4
+
+
+def test_a_part_believes_the_others(tmp_path):
+    calls = []
+    write(tmp_path, "key", "ab", calls, part="0")
+    write(tmp_path, "key", "abc", calls, part="1")
+    assert sorted(calls) == ["a", "b", "c"]
+
+
+def test_two_writers_of_one_part_are_refused(tmp_path):
+    with Ledger(tmp_path, "stage", "key"), pytest.raises(BlockingIOError, match="another process"):
+        Ledger(tmp_path, "stage", "key")
+
+
+def test_a_missing_block_is_named(tmp_path):
+    ledger = write(tmp_path, "key", "ab", [])
+    with pytest.raises(RuntimeError, match=r"1 blocks are not accounted for \(0 c"):
+        ledger.check_coverage(["0 a", "0 b", "0 c"])
+
+
+def test_one_failed_series_leaves_the_others_whole(tmp_path):
+    def fail():
+        raise ValueError("no pixels")
+
+    failures = {}
+    ledger = Ledger(tmp_path, "stage", "key")
+    tasks = [Task("0", "a", fail), Task("0", "b", fail), Task("1", "a", writer(tmp_path / "a", "a", []))]
+    run(tasks, ledger, failures, workers=1)
+    assert list(ledger.finished) == ["1 a"]
+    with pytest.raises(RuntimeError, match=r'sample "s07": 1 series .*\n  series 0: no pixels'):
+        raise_failures("s07", failures)
+
+
+def test_the_ledger_is_lines_of_json(tmp_path):
+    write(tmp_path, "key", "a", [])
+    lines = (tmp_path / ".ledger" / "stage" / "all.jsonl").read_text().splitlines()
+    assert [sorted(json.loads(line)) for line in lines] == [["key"], ["name", "note", "shards", "skipped"]]

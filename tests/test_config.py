@@ -1,0 +1,101 @@
+"""Everything wrong with config and sheet is found at once, and each sentence says what to do."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from unetpipe.config import load_project
+from unetpipe.patterns import find
+
+DEFAULTS = yaml.safe_load((Path(__file__).parents[1] / "config" / "config.yaml").read_text())
+
+
+def project(folder, sheet, **changes):
+    config = yaml.safe_load(yaml.safe_dump(DEFAULTS))
+    for path, value in changes.items():
+        *sections, key = path.split("__")
+        place = config
+        for section in sections:
+            place = place[section]
+        place[key] = value
+    (folder / "samples.tsv").write_text(sheet)
+    for name in ("a", "b", "a-truth", "b-truth"):
+        (folder / f"{name}.tif").touch()
+    return load_project(config, folder)
+
+
+GOOD = "sample\tpath\tlabels\tsplit\ntrain\ta.tif\ta-truth.tif\ttrain\nslide\tb.tif\t\tpredict\n"
+
+
+def test_a_right_project_has_no_problems(tmp_path):
+    samples, problems = project(tmp_path, GOOD)
+    assert not problems
+    assert samples[0].files == [str(tmp_path / "a.tif")]
+    assert samples[0].labels == [str(tmp_path / "a-truth.tif")]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"weights__sgima": 3}, "unknown key weights.sgima; did you mean sigma?"),
+        ({"wieghts": {}}, "unknown key wieghts; did you mean weights?"),
+        ({"train__augment__elastc": 3}, "unknown key train.augment.elastc; did you mean elastic?"),
+        ({"train__steps": -3}, "train.steps: -3 is less than the minimum of 1"),
+        ({"samples": "nowhere.tsv"}, "nowhere.tsv, which does not exist"),
+        ({"network": "nowhere.json"}, "nowhere.json, which does not exist"),
+        ({"predict__block": 500}, "predict.block 500 is not a multiple of 2^depth = 16"),
+        ({"predict__block": 528}, "predict.block 528 is not a multiple of ingest.chunk 256"),
+        ({"ingest__shard": 1000}, "ingest.shard 1000 is not a multiple of ingest.chunk 256; set it to 1024"),
+        ({"mask__percentiles": [99, 1]}, "mask.percentiles 99, 1 do not rise"),
+    ],
+)
+def test_config_problems(tmp_path, change, sentence):
+    _, problems = project(tmp_path, GOOD, **change)
+    assert sentence in str(problems)
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        ("x\tc.tif\t\tpredict", "c.tif names no file"),
+        ("x\ta.tif\t\ttrain", 'sample "x" is in split train but has no labels'),
+        ("x\ta.tif\tc.tif\ttrain", "c.tif names no file; mend labels"),
+        ("../x\ta.tif\t\tpredict", "does not match"),
+        ("x y\ta.tif\t\tpredict", "does not match"),
+        ("x\ta.tif\t\tpredcit", "'predcit' is not one of"),
+        ("x\ta.tif\t\tpredict\nx\tb.tif\t\tpredict", 'sample "x" stands in 2 rows'),
+        ("x\t[ab].tif\ta-truth.tif\ttrain", "no labels for"),
+        ("x\ta.tif\t\tpredict", "no sample is in split train"),
+    ],
+)
+def test_sheet_problems(tmp_path, rows, sentence):
+    _, problems = project(tmp_path, f"sample\tpath\tlabels\tsplit\n{rows}\n")
+    assert sentence in str(problems)
+
+
+def test_a_group_may_not_straddle_two_splits(tmp_path):
+    rows = "t\ta.tif\ta-truth.tif\ttrain\tm1\nx\tb.tif\tb-truth.tif\ttest\tm1"
+    _, problems = project(tmp_path, f"sample\tpath\tlabels\tsplit\tgroup\n{rows}\n")
+    assert 'group "m1" straddles the splits test, train' in str(problems)
+
+
+def test_an_unknown_column_is_named(tmp_path):
+    _, problems = project(tmp_path, "sample\tpath\tsplit\tlables\nx\ta.tif\tpredict\t\n")
+    assert "unknown key lables; did you mean labels?" in str(problems)
+
+
+def test_all_problems_come_at_once(tmp_path):
+    sheet = "sample\tpath\tlabels\tsplit\nx\tc.tif\t\tpredict\ny\ta.tif\t\ttrain\n"
+    _, problems = project(tmp_path, sheet, ingest__shard=1000)
+    assert len(problems) == 3
+
+
+def test_wildcards_pair_labels_with_images(tmp_path):
+    for name in ("i/1-x.png", "i/2-x.png", "i/2-y.png", "l/1-x.tif", "l/2-y.tif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    images, labels = find("i/{1,2}-*.png", tmp_path), find("l/{1,2}-*.tif", tmp_path)
+    assert [images[key].name for key in labels] == ["1-x.png", "2-y.png"]
+    assert list(find("i/2-?.png", tmp_path)) == [("x",), ("y",)]
+    assert list(find("*/[!1]-x.*", tmp_path)) == [("i", "2", "png")]

@@ -1,0 +1,164 @@
+"""A store holds the pixels of its files, in OME-Zarr that others read, and exists only when it is whole."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from PIL import Image
+from scenes import SIDES, write_pairs
+from skimage.measure import block_reduce
+
+from unetpipe.ingest import ingest
+from unetpipe.readers import open_series
+from unetpipe.store import read_attributes
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+needs_data = pytest.mark.skipif(not DATA.exists(), reason="the real images are not on this machine")
+
+
+def store(tmp_path, paths, **options):
+    output = tmp_path / "s.ome.zarr" / "zarr.json"
+    ingest([str(path) for path in paths], str(output), sample="s", **{**SIDES, **options})
+    return output.parent
+
+
+def level(folder, number=0, series=0):
+    return zarr.open_array(folder / str(series) / str(number), mode="r")
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "expected"),
+    [
+        ("YX", (50, 70), (1, 1, 1, 50, 70)),
+        ("YXS", (50, 70, 3), (1, 3, 1, 50, 70)),
+        ("ZYX", (5, 50, 70), (1, 1, 5, 50, 70)),
+        ("CZYX", (2, 5, 50, 70), (1, 2, 5, 50, 70)),
+        ("TZCYX", (2, 3, 4, 50, 70), (2, 4, 3, 50, 70)),
+    ],
+)
+def test_axes_become_tczyx(tmp_path, axes, shape, expected):
+    pixels = np.random.default_rng(0).integers(0, 60000, shape, dtype=np.uint16)
+    tifffile.imwrite(
+        tmp_path / "a.ome.tif", pixels, metadata={"axes": axes}, photometric="minisblack" if axes != "YXS" else "rgb"
+    )
+    found = level(store(tmp_path, [tmp_path / "a.ome.tif"]))
+    whole = (
+        pixels[tuple(slice(None) if a in axes.replace("S", "C") else None for a in "TCZYX")]
+        if axes
+        not in (
+            "YXS",
+            "TZCYX",
+        )
+        else (np.moveaxis(pixels, -1, 0)[None, :, None] if axes == "YXS" else pixels.swapaxes(1, 2))
+    )
+    assert found.shape == expected
+    np.testing.assert_array_equal(found[...], whole)
+
+
+@pytest.mark.parametrize("kind", ["tiled", "strips", "png", "npy"])
+def test_pixels_are_those_of_the_file(tmp_path, kind):
+    pixels = np.random.default_rng(0).integers(0, 255, (150, 210), dtype=np.uint8)
+    path = tmp_path / {"png": "a.png", "npy": "a.npy"}.get(kind, "a.tif")
+    if kind == "png":
+        Image.fromarray(pixels).save(path)
+    elif kind == "npy":
+        np.save(path, pixels)
+    else:
+        tifffile.imwrite(
+            path, pixels, compression="zlib", **({"tile": (64, 64)} if kind == "tiled" else {"rowsperstrip": 7})
+        )
+    np.testing.assert_array_equal(level(store(tmp_path, [path], workers=3))[0, 0, 0], pixels)
+
+
+def test_levels_are_means(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (130, 201), dtype=np.uint8)
+    np.save(tmp_path / "a.npy", pixels)
+    folder = store(tmp_path, [tmp_path / "a.npy"])
+    expected = pixels
+    for number in range(4):
+        np.testing.assert_array_equal(level(folder, number)[0, 0, 0], expected)
+        padded = np.pad(expected, [(0, size % 2) for size in expected.shape], mode="edge")
+        expected = np.rint(block_reduce(padded, (2, 2), np.mean)).astype(np.uint8)
+    assert not (folder / "0" / "4").exists()
+
+
+def test_metadata_is_ome_zarr(tmp_path):
+    tifffile.imwrite(
+        tmp_path / "a.ome.tif",
+        np.zeros((50, 70), np.uint8),
+        metadata={"axes": "YX", "PhysicalSizeX": 0.25, "PhysicalSizeY": 0.5},
+    )
+    folder = store(tmp_path, [tmp_path / "a.ome.tif"])
+    root = json.loads((folder / "zarr.json").read_text())["attributes"]["ome"]
+    image = json.loads((folder / "0" / "zarr.json").read_text())["attributes"]["ome"]
+    assert root == {"version": "0.5", "bioformats2raw.layout": 3}
+    assert [axis["name"] for axis in image["multiscales"][0]["axes"]] == list("tczyx")
+    scale = image["multiscales"][0]["datasets"][1]["coordinateTransformations"][0]["scale"]
+    assert scale == [1.0, 1.0, 1.0, 1.0, 0.5]
+    assert zarr.open_group(folder, mode="r")["0/0"].shape == (1, 1, 1, 50, 70)
+
+
+def test_channels_are_chosen_by_name_or_number(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    found = level(store(tmp_path, [tmp_path / "a.png"], channels=["blue", 0]))
+    np.testing.assert_array_equal(found[0, :, 0], np.moveaxis(pixels[..., [2, 0]], -1, 0))
+
+
+def test_a_pixel_size_overrides(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((40, 50), np.uint8))
+    folder = store(tmp_path, [tmp_path / "a.npy"], pixel_size=0.3)
+    assert read_attributes(folder / "zarr.json")["series"][0]["pixel_size"] == [1.0, 0.3, 0.3]
+
+
+def test_a_truncated_file_fails_alone_and_leaves_no_store(tmp_path):
+    images, _ = write_pairs(tmp_path, [(60, 80), (60, 80), (60, 80)])
+    whole = Path(images[1]).read_bytes()
+    Path(images[1]).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RuntimeError, match=r'sample "s": 1 series(.|\n)*01\.tif.*cut short'):
+        store(tmp_path, images)
+    folder = tmp_path / "s.ome.zarr"
+    assert not (folder / "zarr.json").exists()
+    Path(images[1]).write_bytes(whole)
+    for number in (0, 2):
+        np.testing.assert_array_equal(
+            level(store(tmp_path, images), series=number)[0, 0, 0], tifffile.imread(images[number])
+        )
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path):
+    images, _ = write_pairs(tmp_path, [(100, 130)])
+    folders = [store(tmp_path / name, images, workers=workers) for name, workers in (("a", 1), ("b", 4))]
+    trees = [
+        {p.relative_to(f): p.read_bytes() for p in f.rglob("*") if p.is_file() and ".ledger" not in p.parts}
+        for f in folders
+    ]
+    assert trees[0] == trees[1]
+
+
+def test_unknown_formats_are_named(tmp_path):
+    (tmp_path / "a.xyz").touch()
+    with pytest.raises(ValueError, match=r"a\.xyz: unknown image format; known suffixes are \.tif"):
+        open_series(tmp_path / "a.xyz")
+
+
+@needs_data
+def test_a_real_slide(tmp_path):
+    import openslide
+
+    path = DATA / "slides" / "CMU-1-Small-Region.svs"
+    folder = store(tmp_path, [path], chunk=256, shard=1024)
+    slide = openslide.OpenSlide(path)
+    expected = np.asarray(slide.read_region((700, 900), 0, (300, 200)))[..., :3]
+    np.testing.assert_array_equal(np.moveaxis(level(folder)[0, :, 0, 900:1100, 700:1000], 0, -1), expected)
+    assert read_attributes(folder / "zarr.json")["series"][0]["pixel_size"] == [1.0, 0.499, 0.499]
+
+
+@needs_data
+def test_an_unreadable_slide_names_the_place(tmp_path):
+    with pytest.raises(RuntimeError, match="no pixels at x 0, y 0"):
+        store(tmp_path, [DATA / "slides" / "unreadable.svs"])
+    assert not (tmp_path / "s.ome.zarr" / "zarr.json").exists()

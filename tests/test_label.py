@@ -1,0 +1,166 @@
+"""Objects are those of the whole image, whatever the blocks; tables and outlines agree with them."""
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import zarr
+from hypothesis import given
+from hypothesis import strategies as st
+from scenes import prepare
+from scipy import ndimage
+from skimage.draw import polygon2mask
+from skimage.measure import label, regionprops_table
+from skimage.morphology import remove_small_holes, remove_small_objects
+
+from unetpipe.label import Objects, Settings, close_gaps, write_objects
+from unetpipe.measure import groups, measure_group, write_measurements
+from unetpipe.outlines import outline
+from unetpipe.score import summary, write_scores
+from unetpipe.store import create_array, read_attributes, write_group
+
+
+def blurred_noise(shape, seed):
+    field = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=shape), 2)
+    return np.interp(field, [field.min(), field.max()], [0, 255]).astype(np.uint8)
+
+
+def on_the_whole(probability, threshold, min_size, holes, expand):
+    mask = probability > 255 * threshold
+    mask = remove_small_holes(mask, max_size=holes, connectivity=2)
+    mask = remove_small_objects(mask, max_size=min_size - 1, connectivity=1)
+    return close_gaps(label(mask, connectivity=1), expand)
+
+
+@pytest.mark.parametrize("block", [16, 37, 200])
+@given(seed=st.integers(0, 10**6), threshold=st.sampled_from([0.4, 0.5, 0.6]), expand=st.integers(0, 3))
+def test_blocks_give_the_objects_of_the_whole(tmp_path_factory, block, seed, threshold, expand):
+    probability = blurred_noise((70, 90), seed)
+    path = tmp_path_factory.mktemp("p") / "0"
+    create_array(path, (1, 1, 1, 70, 90), np.uint8, chunk=32, shard=64)[...] = probability[None, None, None]
+    objects = Objects(path, block, Settings(threshold, 20, 10, expand), workers=2)
+    expected = on_the_whole(probability, threshold, 20, 10, expand)
+    for region in ((slice(0, 70), slice(0, 90)), (slice(30, 61), slice(13, 88))):
+        np.testing.assert_array_equal(objects.read((slice(0, 1), slice(0, 1), *region))[0, 0], expected[region])
+
+
+@given(seed=st.integers(0, 10**6), distance=st.integers(0, 4))
+def test_gaps_close_towards_the_nearest_object(seed, distance):
+    labels = np.random.default_rng(seed).choice(5, (24, 26), p=[0.9, 0.025, 0.025, 0.025, 0.025])
+    far = np.stack([ndimage.distance_transform_edt(labels != i) for i in range(1, 5) if (labels == i).any()])
+    ids = np.unique(labels[labels > 0])
+    first, second = np.sort(far, axis=0)[:2]
+    between = (labels == 0) & (first <= distance) & (second <= 2 * distance + 1)
+    expected = np.where(between, ids[far.argmin(axis=0)], labels)  # the lowest id where equal
+    np.testing.assert_array_equal(close_gaps(labels, distance), expected)
+
+
+@given(seed=st.integers(0, 10**6))
+def test_outlines_rasterise_to_the_object(seed):
+    mask = blurred_noise((30, 34), seed) > 150
+    labels = label(mask, connectivity=1)
+    one = labels == np.bincount(labels.ravel())[1:].argmax() + 1 if mask.any() else mask
+    if not one.any():
+        return
+    shape = outline(one, 0, 0)
+    assert shape["type"] == "Polygon"
+    outer, *holes = [np.asarray(ring)[:, ::-1] - 0.5 for ring in shape["coordinates"]]
+    painted = polygon2mask(one.shape, outer)
+    for hole in holes:
+        painted &= ~polygon2mask(one.shape, hole)
+    np.testing.assert_array_equal(painted, one)
+
+
+@given(seed=st.integers(0, 10**6), block=st.sampled_from([16, 33, 100]))
+def test_groups_measure_as_the_whole(seed, block):
+    labels = label(blurred_noise((70, 90), seed) > 130, connectivity=1)
+    image = np.random.default_rng(seed).integers(0, 255, (1, 70, 90))
+    parts = [
+        measure_group(g, image[(slice(None), *g.window)], image[(slice(None), *g.window)], ["0"])
+        for g in groups(labels, block)
+    ]
+    found = pd.concat(parts).sort_values("id", ignore_index=True)
+    names = ["label", "area", "centroid", "bbox", "perimeter", "eccentricity", "solidity", "intensity_mean"]
+    expected = regionprops_table(labels, image[0], properties=names)
+    pairs = {
+        "id": "label",
+        "area_px": "area",
+        "y_px": "centroid-0",
+        "x_px": "centroid-1",
+        "left": "bbox-1",
+        "mean_0": "intensity_mean",
+    }
+    pairs |= {name: name for name in ("perimeter", "eccentricity", "solidity")}
+    for own, theirs in pairs.items():
+        np.testing.assert_allclose(
+            found[own], expected[theirs], rtol=1e-6, atol=1e-7, err_msg=own
+        )  # sums in another order
+
+
+@pytest.fixture
+def made(tmp_path):
+    """A sample of which the truth itself is the probability: prediction without a network."""
+    made = prepare(tmp_path, [(150, 140), (60, 70)])
+    store = tmp_path / "probabilities" / "s.zarr"
+    for entry in read_attributes(made["image"])["series"]:
+        target = zarr.open_array(Path(made["weights"]).parent / entry["path"] / "target", mode="r")[...]
+        create_array(store / entry["path"], (1, 1, *target.shape[1:]), np.uint8, chunk=32, shard=64)[...] = (
+            target[:, None] * 255
+        )
+    write_group(store, {"unetpipe": {"series": [{"digest": "truth"}]}})
+    made |= {name: str(tmp_path / "objects" / f"s{name}") for name in (".json", ".parquet", ".geojson.gz")}
+    made["probabilities"] = str(store / "zarr.json")
+    return made
+
+
+def write(made):
+    write_objects(made["image"], made["probabilities"], made[".json"], sample="s", min_size=5, holes=0, expand=1)
+    write_measurements(
+        made["image"], made["probabilities"], made[".json"], made[".parquet"], made[".geojson.gz"], sample="s"
+    )
+
+
+def test_table_outlines_and_store_agree(made):
+    write(made)
+    table = pd.read_parquet(made[".parquet"])
+    features = json.loads(gzip.decompress(Path(made[".geojson.gz"]).read_bytes()))["features"]
+    counts = [
+        len(np.unique(zarr.open_array(Path(made["image"]).parent / s / "labels/objects/0", mode="r")[...])) - 1
+        for s in "01"
+    ]
+    assert len(table) == len(features) == sum(counts) > 5
+    assert table.groupby("series").size().tolist() == counts
+    assert {f["properties"]["name"] for f in features} == {f"{r.series} {r.id}" for r in table.itertuples()}
+
+
+def test_what_the_truth_predicts_scores_one(made, tmp_path):
+    write(made)
+    output = tmp_path / "scores.tsv"
+    write_scores([made["image"]], [made["truth"]], [made[".json"]], str(output), samples=[["s", "test"]])
+    scores = pd.read_csv(output, sep="\t")
+    total = summary(scores).iloc[0]
+    assert total.f1 > 0.95  # discs that others cut into pieces are several components
+    assert total.pixel_error < 0.01  # gaps are closed, but for corners where three discs meet
+    assert total.rand > 0.95
+
+
+def test_a_second_run_finds_nothing_again(made, monkeypatch):
+    write(made)
+    before = Path(made[".json"]).read_bytes()
+    monkeypatch.setattr(Objects, "_found", None)
+    Path(made[".json"]).unlink()
+    write(made)
+    assert Path(made[".json"]).read_bytes() == before
+
+
+def test_a_sample_without_objects_is_a_valid_empty_table(made):
+    for series in "01":
+        zarr.open_array(Path(made["probabilities"]).parent / series)[...] = 0
+    write(made)
+    table = pd.read_parquet(made[".parquet"])
+    assert len(table) == 0
+    assert {"id", "area_um2", "mean_0", "series"} <= set(table.columns)
+    assert json.loads(gzip.decompress(Path(made[".geojson.gz"]).read_bytes()))["features"] == []

@@ -1,0 +1,181 @@
+"""Defining equality: blocks, whatever their size and number of jobs, give what one pass over the whole image gives."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scenes import prepare
+
+from unetpipe.geometry import unet_halo, unet_input
+from unetpipe.manifest import read_json
+from unetpipe.network import UNet, save_network
+from unetpipe.predict import Predictor, predict_part, publish_probabilities, read_mirrored
+from unetpipe.store import read_attributes
+
+CPU = {"device": torch.device("cpu"), "precision": torch.float32}
+
+
+def whole_number_network(depth, seed):
+    """Weights from −1, 0, 1: sums of small integers are exact in float32, whatever their order."""
+    torch.manual_seed(seed)
+    network = UNet(features=2, depth=depth, dropout=0.0).eval()
+    for parameter in network.parameters():
+        parameter.data = torch.randint(-1, 2, parameter.shape).float()
+    return network
+
+
+def logits(network, image, rows, columns, minimum):
+    """Logits of a window, from a window of valid sides around it that is mirrored outside the image."""
+    depth = network.arguments["depth"]
+    halo, sides = unet_halo(depth), [unet_input(size, depth) for size in minimum]
+    read = tuple(
+        slice(part.start - halo, part.start - halo + side) for part, side in zip((rows, columns), sides, strict=True)
+    )
+    with torch.inference_mode():
+        return network(torch.from_numpy(read_mirrored(image, (slice(None),), read)[None]))[0].numpy()
+
+
+@settings(max_examples=25)
+@given(
+    depth=st.integers(1, 3),
+    shape=st.tuples(st.integers(1, 50), st.integers(1, 50)),
+    blocks=st.integers(1, 3),
+    seed=st.integers(0, 10**6),
+)
+def test_tiles_equal_the_whole_exactly(depth, shape, blocks, seed):
+    network = whole_number_network(depth, seed)
+    image = np.random.default_rng(seed).integers(-1, 2, (1, *shape)).astype(np.float32)
+    step = blocks * 2**depth
+    whole = logits(network, image, slice(0, shape[0]), slice(0, shape[1]), shape)
+    for y in range(0, shape[0], step):
+        for x in range(0, shape[1], step):
+            tile = logits(network, image, slice(y, y + step), slice(x, x + step), (step, step))
+            high, wide = min(step, shape[0] - y), min(step, shape[1] - x)
+            np.testing.assert_array_equal(tile[:, :high, :wide], whole[:, y : y + high, x : x + wide])
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A sample of two series, one larger than a block, and a network that was never trained."""
+    folder = tmp_path_factory.mktemp("predict")
+    made = prepare(folder, [(150, 203), (40, 37)])
+    torch.manual_seed(3)
+    network = UNet(features=4, depth=2, dropout=0.0)
+    made["network"] = str(folder / "network.json")
+    save_network(network, made["network"], {"precision": "float32"})
+    return made
+
+
+def predict(made, folder, *, block=64, parts=1, views=1, **changes):
+    paths = [made["image"], made["tissue"], changes.get("network", made["network"])]
+    store = str(folder / "p.zarr" / "zarr.json")
+    for part in changes.get("only", range(parts)):
+        predict_part(
+            *paths,
+            str(folder / f"{part}.json"),
+            store=store,
+            sample="s",
+            part=part,
+            parts=parts,
+            block=block,
+            views=views,
+        )
+    publish_probabilities(*paths, store, sample="s", block=block, views=views)
+    return Path(store).parent
+
+
+def arrays(store):
+    return [zarr.open_array(store / str(series), mode="r")[...] for series in (0, 1)]
+
+
+@pytest.mark.parametrize("views", [1, 8])
+def test_stored_blocks_have_no_seam(made, tmp_path, views):
+    small = arrays(predict(made, tmp_path / "a", block=64, views=views))
+    large = arrays(predict(made, tmp_path / "b", block=256, views=views))
+    for a, b in zip(small, large, strict=True):
+        difference = np.abs(a.astype(int) - b)
+        assert difference.max() <= 1
+        assert (difference > 0).mean() <= 1e-3  # kernels round by tile shape
+
+
+def test_an_image_equals_the_network_called_directly(made, tmp_path):
+    network = UNet(**read_json(made["network"])["arguments"])
+    from unetpipe.network import load_network
+
+    network, _ = load_network(made["network"])
+    entry = read_json(made["tissue"])["series"][0]
+    image = zarr.open_array(Path(made["image"]).parent / "0" / "0", mode="r")[0, 0, 0].astype(np.float32)
+    unit = (image - entry["low"][0]) / (entry["high"][0] - entry["low"][0])
+    side = [unet_input(size, 2) for size in unit.shape]
+    halo = unet_halo(2)
+    padded = np.pad(unit, [(halo, s - n - halo) for s, n in zip(side, unit.shape, strict=True)], mode="reflect")
+    with torch.inference_mode():
+        expected = torch.softmax(network(2 * torch.from_numpy(padded)[None, None] - 1), dim=1)[0, 1].numpy()
+    found = arrays(predict(made, tmp_path))[0][0, 0, 0]
+    assert np.abs(found - 255 * expected[: unit.shape[0], : unit.shape[1]]).max() <= 0.51  # half a step of uint8
+
+
+def test_parts_equal_one_job(made, tmp_path):
+    one = predict(made, tmp_path / "a")
+    three = predict(made, tmp_path / "b", parts=3)
+    for a, b in zip(arrays(one), arrays(three), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert read_attributes(one / "zarr.json") == read_attributes(three / "zarr.json")
+
+
+def test_a_missing_part_is_never_background(made, tmp_path):
+    with pytest.raises(RuntimeError, match="blocks are not accounted for"):
+        predict(made, tmp_path, parts=2, only=[0])
+
+
+def test_a_deleted_shard_is_never_background(made, tmp_path):
+    store = predict(made, tmp_path)
+    next(path for path in (store / "0" / "c").rglob("*") if path.is_file()).unlink()
+    with pytest.raises(RuntimeError, match="1 blocks are not accounted for"):
+        predict(made, tmp_path, only=[])
+
+
+def test_a_second_run_calls_no_network(made, tmp_path, monkeypatch):
+    store = predict(made, tmp_path)
+    before = read_attributes(store / "zarr.json")
+    monkeypatch.setattr(Predictor, "__call__", None)
+    (store / "zarr.json").unlink()
+    assert read_attributes(predict(made, tmp_path) / "zarr.json") == before
+
+
+def test_another_network_reuses_nothing(made, tmp_path):
+    before = arrays(predict(made, tmp_path))
+    torch.manual_seed(4)
+    save_network(UNet(features=4, depth=2, dropout=0.0), tmp_path / "other.json", {"precision": "float32"})
+    after = arrays(predict(made, tmp_path, network=str(tmp_path / "other.json")))
+    assert (before[0] != after[0]).mean() > 0.5
+
+
+def test_another_block_size_leaves_no_strays(made, tmp_path):
+    predict(made, tmp_path, block=64)
+    store = predict(made, tmp_path, block=128)
+    fresh = predict(made, tmp_path / "fresh", block=128)
+    trees = [{p.relative_to(s) for p in s.rglob("c/**/*") if p.is_file()} for s in (store, fresh)]
+    assert trees[0] == trees[1]
+
+
+def test_wrong_channels_are_refused(made, tmp_path):
+    save_network(UNet(channels=3, features=2, depth=2), tmp_path / "n.json", {"precision": "float32"})
+    with pytest.raises(ValueError, match=r'sample "s": image .* has 1 channels, network .* was trained on 3'):
+        predict(made, tmp_path, network=str(tmp_path / "n.json"))
+
+
+def test_blocks_without_tissue_are_skipped_and_counted(made, tmp_path):
+    copy = tmp_path / "images" / "s.ome.zarr"
+    shutil.copytree(Path(made["image"]).parent, copy)
+    tissue = zarr.open_array(copy / "0" / "labels" / "tissue" / str(read_json(made["tissue"])["series"][0]["level"]))
+    tissue[...] = 0
+    changed = {**made, "image": str(copy / "zarr.json")}
+    store = predict(changed, tmp_path)
+    assert read_attributes(store / "zarr.json")["blocks"] == {"computed": 1, "no tissue": 12}
+    assert not arrays(store)[0].any()

@@ -1,0 +1,111 @@
+"""An interrupted training ends as one that never was; batches depend on seed and step alone."""
+
+import signal
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from scenes import prepare
+
+from unetpipe import train as module
+from unetpipe.manifest import read_json
+from unetpipe.train import class_weights, learning_rate, train, weighted_cross_entropy
+
+SMALL = {"depth": 1, "features": 2, "tile": 20, "steps": 12, "dropout": 0.3, "precision": "float32"}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return prepare(tmp_path_factory.mktemp("train"), [(70, 80), (60, 60)])
+
+
+def run(made, folder, **changes):
+    train([made["image"]], [made["tissue"]], [made["weights"]], str(folder / "network.json"), **{**SMALL, **changes})
+    return load_file(folder / "network.safetensors")
+
+
+def equal(a, b):
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_one_seed_gives_one_network(made, tmp_path):
+    first, again, other = (run(made, tmp_path / n, seed=s) for n, s in (("a", 1), ("b", 1), ("c", 2)))
+    assert equal(first, again)
+    assert not equal(first, other)
+
+
+@pytest.mark.parametrize("stops", [[1], [4, 9], [11]])
+def test_interrupted_equals_uninterrupted(made, tmp_path, monkeypatch, stops):
+    expected = run(made, tmp_path / "whole")
+    original = module.draw_batch
+
+    def stop_at(planes, drawing, step):
+        if step + 1 in remaining:
+            remaining.remove(step + 1)
+            signal.raise_signal(signal.SIGTERM)
+        return original(planes, drawing, step)
+
+    remaining = list(stops)
+    monkeypatch.setattr(module, "draw_batch", stop_at)
+    for step in stops:
+        with pytest.raises(InterruptedError, match=f"saved at step {step};"):
+            run(made, tmp_path / "stopped")
+        assert not (tmp_path / "stopped" / "network.json").exists()
+    assert equal(expected, run(made, tmp_path / "stopped"))
+    curves = [(tmp_path / name / "network.json").read_text() for name in ("whole", "stopped")]
+    assert curves[0] == curves[1]
+
+
+def test_a_finished_run_is_published_again_without_a_step(made, tmp_path, monkeypatch):
+    expected = run(made, tmp_path)
+    monkeypatch.setattr(module, "draw_batch", None)
+    assert equal(expected, run(made, tmp_path))
+
+
+def test_a_changed_setting_starts_a_new_run(made, tmp_path):
+    run(made, tmp_path)
+    assert equal(run(made, tmp_path, learning_rate=1e-2), run(made, tmp_path / "fresh", learning_rate=1e-2))
+
+
+def test_it_learns(made, tmp_path):
+    run(made, tmp_path, steps=150, learning_rate=1e-2, features=4, normalise=True)
+    losses = [loss for _, loss in read_json(tmp_path / "network.json")["curve"]]
+    assert np.median(losses[-20:]) < 0.6 * np.median(losses[:5])
+
+
+def test_the_loss_is_the_papers_energy():
+    random = np.random.default_rng(0)
+    logits, target = random.normal(0, 3, (2, 3, 4, 5)), random.integers(0, 3, (2, 4, 5))
+    weight = random.random((2, 4, 5))
+    soft = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    chosen = np.take_along_axis(soft, target[:, None], axis=1)[:, 0]
+    expected = -(weight * np.log(chosen)).sum() / weight.sum()
+    found = weighted_cross_entropy(*(torch.from_numpy(a) for a in (logits, target, weight)))
+    assert found.item() == pytest.approx(expected, rel=1e-5)  # float32
+
+
+def test_the_loss_is_stable():
+    logits = torch.tensor([[[[1e4]], [[-1e4]]]])
+    loss = weighted_cross_entropy(logits, torch.tensor([[[1]]]), torch.ones(1, 1, 1))
+    assert loss.item() == pytest.approx(2e4)
+
+
+def test_class_weights_are_inverse_to_their_share():
+    weights = class_weights(np.array([300, 100]), 1.0)
+    assert weights[1] / weights[0] == pytest.approx(3)
+    assert (weights * [0.75, 0.25]).sum() == pytest.approx(1)
+    assert class_weights(np.array([300, 100]), 0.0).tolist() == [1, 1]
+
+
+def test_an_absent_class_is_named():
+    with pytest.raises(ValueError, match="class 1 has no pixel"):
+        class_weights(np.array([300, 0]), 1.0)
+
+
+def test_the_rate_rises_and_falls():
+    rates = [learning_rate(step, 100, 1.0) for step in range(100)]
+    assert rates[0] == 0.2
+    assert max(rates) == 1.0
+    assert rates[-1] < 1e-3
+    assert np.argmax(rates) in (4, 5)

@@ -1,0 +1,83 @@
+"""Annotations lie beside their image with their own values; weights follow the definition across blocks."""
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from scenes import SIDES, prepare
+from skimage.measure import label
+
+from unetpipe.ingest import ingest
+from unetpipe.mask import statistics, tissue
+from unetpipe.truth import classes_of, write_truth
+from unetpipe.weights import border_weight, open_gaps
+
+
+def stored(folder, name):
+    return zarr.open_array(folder / "images" / "s.ome.zarr" / "0" / "labels" / name / "0", mode="r")[0, 0]
+
+
+def test_ids_are_kept(tmp_path):
+    prepare(tmp_path, [(150, 140)])
+    np.testing.assert_array_equal(stored(tmp_path, "truth"), tifffile.imread(tmp_path / "data/labels/00.tif"))
+
+
+def test_weights_across_blocks_are_those_of_the_whole(tmp_path):
+    prepare(tmp_path, [(150, 140)])
+    opened = open_gaps(tifffile.imread(tmp_path / "data/labels/00.tif").astype(int), gap=2)
+    folder = tmp_path / "weights" / "s.zarr" / "0"
+    target, border = (zarr.open_array(folder / name, mode="r") for name in ("target", "border"))
+    np.testing.assert_array_equal(target[0, 0], opened > 0)
+    step = border.attrs["unetpipe"]["scale"]
+    np.testing.assert_allclose(border[0, 0] * step, border_weight(opened), atol=0.501 * step)  # uint8 holds whole steps
+
+
+def annotate(tmp_path, values, **options):
+    image = tmp_path / "images" / "s.ome.zarr" / "zarr.json"
+    np.save(tmp_path / "a.npy", np.zeros(values.shape, np.uint8))
+    tifffile.imwrite(tmp_path / "l.tif", values)
+    ingest([str(tmp_path / "a.npy")], str(image), sample="s", **SIDES)
+    write_truth([str(tmp_path / "l.tif")], str(image), str(tmp_path / "s.json"), sample="s", **options)
+
+
+def test_objects_of_a_class_map_are_its_components(tmp_path):
+    values = (np.random.default_rng(0).random((150, 140)) < 0.6).astype(np.uint8) * 255
+    annotate(tmp_path, values, kind="classes")
+    np.testing.assert_array_equal(stored(tmp_path, "truth"), label(values, connectivity=1))
+    np.testing.assert_array_equal(stored(tmp_path, "classes"), values > 0)
+
+
+def test_a_strange_value_is_named(tmp_path):
+    values = np.full((40, 40), 7, np.uint8)
+    with pytest.raises(RuntimeError, match=r'sample "s"(.|\n)*value 7, which truth.classes \[0, 255\] does not list'):
+        annotate(tmp_path, values, kind="classes")
+
+
+def test_sides_have_to_agree(tmp_path):
+    made = prepare(tmp_path, [(150, 140)])
+    tifffile.imwrite(tmp_path / "l.tif", np.zeros((150, 141), np.uint8))
+    with pytest.raises(RuntimeError, match=r"shape \(t, c, z, y, x\) \(1, 1, 1, 150, 141\)"):
+        write_truth([str(tmp_path / "l.tif")], made["image"], made["truth"], sample="s")
+
+
+def test_classes_and_ignored_pixels():
+    values = np.array([0, 10, 20, 99])
+    assert classes_of(values, kind="classes", classes=(0, 20, 10), ignore=99).tolist() == [0, 2, 1, 255]
+    assert classes_of(values, ignore=99).tolist() == [0, 1, 1, 255]
+
+
+def test_flat_glass_is_no_tissue():
+    random = np.random.default_rng(0)
+    plane = random.normal(200, 1, (1, 300, 300))
+    plane[:, 100:200, 100:200] += random.normal(0, 40, (100, 100))
+    found = tissue(plane, contrast=0.3, window=9, margin=0)
+    assert found[110:190, 110:190].all()
+    assert not found[:80].any()
+    assert tissue(plane, contrast=0, window=9, margin=0).all()
+
+
+def test_statistics_are_those_inside():
+    pixels = np.zeros((1, 1, 1, 10, 10))
+    pixels[..., 5:] = np.arange(50).reshape(10, 5)
+    numbers = statistics(pixels, pixels[:, 0] > 0, (0, 100))
+    assert (numbers["low"], numbers["high"]) == ([1.0], [49.0])
