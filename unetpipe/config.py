@@ -2,6 +2,7 @@
 
 import csv
 import difflib
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,7 +61,7 @@ def load_project(config: dict, folder: Path) -> tuple[list[Sample], Problems]:
     sheet = folder / config["samples"]
     if not sheet.exists():
         return [], Problems([f"config: samples names {sheet}, which does not exist; write the sheet or mend the path"])
-    base = folder / config["data"] if config["data"] else sheet.parent
+    base = Path(os.path.normpath(folder / config["data"] if config["data"] else sheet.parent))
     samples = read_sheet(sheet, base, config["predict"]["parts"], problems)
     problems += [*check_sheet(samples, config), *check_sides(config, folder)]
     return samples, problems
@@ -77,8 +78,11 @@ def check_schema(content: dict, schema: str) -> Iterator[str]:
         place = ".".join(str(step) for step in error.absolute_path)
         if error.validator == "additionalProperties":
             yield from _unknown_keys(place, error)
+        elif error.validator == "required":
+            absent = [key for key in error.validator_value if key not in error.instance]
+            yield f"{place + ': ' if place else ''}{', '.join(absent)} missing"
         else:
-            yield f"{place or 'it'}: {error.message}"
+            yield f"{place}: {error.message}"
 
 
 def _unknown_keys(place: str, error) -> Iterator[str]:

@@ -79,12 +79,21 @@ def part_settings(wildcards):
     }
 
 
+def near(paths):
+    """Paths below the working directory as relative ones, so that a project that is moved stays as it is."""
+    here = Path.cwd()
+    return [
+        str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
+        for path in paths
+    ]
+
+
 def files(wildcards):
-    return SAMPLES[wildcards.sample].files
+    return near(SAMPLES[wildcards.sample].files)
 
 
 def annotations(wildcards):
-    return SAMPLES[wildcards.sample].labels
+    return near(SAMPLES[wildcards.sample].labels)
 
 
 def parts(wildcards):

@@ -1,0 +1,227 @@
+"""Whole runs, started as a user starts them: what reruns, what does not, and what a failure leaves."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+import yaml
+from scenes import discs, write_pairs
+
+ROOT = Path(__file__).parents[1]
+CONFIG = {
+    "samples": "samples.tsv",
+    "ingest": {"chunk": 64, "shard": 128},
+    "mask": {"contrast": 0},
+    "train": {"depth": 2, "features": 4, "normalise": True, "tile": 60, "steps": 60, "learning_rate": 0.01},
+    "predict": {"block": 256, "parts": 2},
+    "label": {"min_size": 20},
+}
+ROWS = [
+    "sample\tpath\tlabels\tsplit",
+    "train\ttrain/images/*.tif\ttrain/labels/*.tif\ttrain",
+    "test\ttest/images/*.tif\ttest/labels/*.tif\ttest",
+    "slide\tslide.tif\t\tpredict",
+]
+AFTER_LABEL = {"label", "measure", "score", "report"}
+AFTER_WEIGHTS = {"weights", "train", "predict_part", "predict", *AFTER_LABEL}
+
+
+class Project:
+    """A folder with data, config and sheet."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.config, self.rows = yaml.safe_load(yaml.safe_dump(CONFIG)), list(ROWS)
+
+    def run(self, *arguments):
+        """Start Snakemake; returns its exit code, and what it printed."""
+        (self.folder / "config.yaml").write_text(yaml.safe_dump(self.config))
+        (self.folder / "samples.tsv").write_text("\n".join(self.rows) + "\n")
+        command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", self.folder]
+        command += ["--configfile", self.folder / "config.yaml", "--cores", "2", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    def planned(self):
+        """Jobs that a dry run lists, with their numbers."""
+        code, said = self.run("--dry-run")
+        assert code == 0, said
+        table = re.search(r"\njob +count\n[- ]+\n(.*?)\n\n", said, flags=re.DOTALL)
+        jobs = dict(line.split() for line in table[1].splitlines()) if table else {}
+        return {name: int(count) for name, count in jobs.items() if name not in ("all", "total")}
+
+    def digests(self):
+        """Content of all that was published, but for what holds a clock."""
+        files = [path for path in (self.folder / "results").rglob("*") if path.is_file()]
+        keep = [p for p in files if not {"benchmarks", ".ledger"} & set(p.parts) and p.suffix not in (".html", ".pt")]
+        return {path.relative_to(self.folder): path.read_bytes() for path in keep}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A whole run on small data."""
+    project = Project(tmp_path_factory.mktemp("project"))
+    write_pairs(project.folder / "train", [(96, 110)] * 3, seed=1)
+    write_pairs(project.folder / "test", [(96, 110), (130, 70)], seed=9)
+    slide, _ = discs((1100, 1000), seed=5, count=200)  # above the size below which Snakemake compares content
+    tifffile.imwrite(project.folder / "slide.tif", slide)
+    code, said = project.run()
+    assert code == 0, said
+    return project
+
+
+@pytest.fixture
+def project(finished, tmp_path):
+    """A copy of the finished run that a test may change."""
+    shutil.copytree(finished.folder, tmp_path / "p", copy_function=shutil.copy2)
+    return Project(tmp_path / "p")
+
+
+def test_the_whole_chain(finished):
+    results = finished.folder / "results"
+    scores = pd.read_csv(results / "scores.tsv", sep="\t")
+    assert scores["sample"].tolist() == ["test", "test"]
+    assert scores.f1.mean() > 0.5
+    assert len(pd.read_parquet(results / "objects" / "slide.parquet")) > 50
+    page = (results / "report.html").read_text()
+    assert "<h2>Scores</h2>" in page
+    assert "http" not in re.sub(
+        r'(xmlns(:\w+)?|resource)="http[^"]*"|<!DOCTYPE[^>]*>',
+        "",
+        re.sub(r"<metadata>.*?</metadata>", "", page, flags=re.DOTALL),
+    )
+
+
+def test_a_second_run_does_nothing(finished):
+    assert finished.planned() == {}
+
+
+def test_a_changed_threshold_reruns_labels_and_what_follows(project):
+    project.config["label"]["threshold"] = 0.6
+    assert set(project.planned()) == AFTER_LABEL
+
+
+def test_a_changed_border_reruns_weights_and_what_follows(project):
+    project.config["weights"] = {"border": 12.0}
+    assert set(project.planned()) == AFTER_WEIGHTS
+
+
+def test_swapped_values_are_a_change(project):
+    project.config["weights"] = {"border": 5.0, "sigma": 10.0}
+    assert set(project.planned()) == AFTER_WEIGHTS
+
+
+def test_the_order_of_keys_is_no_change(project):
+    project.config["train"] = dict(reversed(project.config["train"].items()))
+    assert project.planned() == {}
+
+
+def test_a_new_predict_row_plans_its_own_jobs(project):
+    shutil.copy(project.folder / "slide.tif", project.folder / "more.tif")
+    project.rows.append("more\tmore.tif\t\tpredict")
+    own = dict.fromkeys(["ingest", "mask", "predict", "label", "measure", "report"], 1)
+    assert project.planned() == {**own, "predict_part": 2}
+
+
+def test_a_new_test_row_also_scores(project):
+    project.rows.append("more\ttest/images/00.tif\ttest/labels/00.tif\ttest")
+    own = dict.fromkeys(["ingest", "truth", "mask", "predict", "label", "measure", "score", "report"], 1)
+    assert project.planned() == {**own, "predict_part": 2}
+
+
+def test_a_new_train_row_trains_and_predicts_again(project):
+    project.rows.append("more\ttest/images/00.tif\ttest/labels/00.tif\ttrain")
+    once = dict.fromkeys(["ingest", "truth", "mask", "weights", "train", "score", "report"], 1)
+    assert project.planned() == {**once, **dict.fromkeys(["predict", "label", "measure"], 2), "predict_part": 4}
+
+
+def test_a_touched_small_source_is_no_change(project):
+    for path in (project.folder / "train").rglob("*.tif"):
+        path.touch()
+    assert project.planned() == {}
+
+
+def test_a_touched_large_source_runs_no_network(project):
+    before = project.digests()
+    (project.folder / "slide.tif").touch()
+    assert set(project.planned()) >= {"ingest", "predict"}
+    code, said = project.run()
+    assert code == 0, said
+    assert project.digests() == before
+    logs = "".join(path.read_text() for path in (project.folder / "logs" / "predict").glob("slide*"))
+    assert "blocks of predict" not in logs
+    assert project.planned() == {}
+
+
+def test_a_truncated_file_fails_alone(project):
+    whole = (project.folder / "test/images/01.tif").read_bytes()
+    (project.folder / "test/images/01.tif").write_bytes(whole[: len(whole) // 2])
+    slide = tifffile.imread(project.folder / "slide.tif")
+    tifffile.imwrite(project.folder / "slide.tif", slide[::-1])
+    code, said = project.run("--keep-going")
+    assert code == 1
+    assert re.search(r'sample "test": 1 series could not be read(.|\n)*01\.tif: cut short', said)
+    results = project.folder / "results"
+    assert not (results / "images" / "test.ome.zarr" / "zarr.json").exists()
+    assert (results / "objects" / "slide.geojson.gz").exists()  # the good one went through
+
+    assert set(project.planned()) >= {"ingest", "score", "report"}  # although the old report still lies there
+    (project.folder / "test/images/01.tif").write_bytes(whole)
+    planned = project.planned()
+    assert planned["ingest"] == 1
+    code, said = project.run()
+    assert code == 0, said
+    assert project.planned() == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda p: p.config.update(weights={"sgima": 1}), "unknown key weights.sgima; did you mean sigma?"),
+        (lambda p: p.rows.append("x\tnowhere.tif\t\tpredict"), 'sample "x": {folder}/nowhere.tif names no file'),
+        (lambda p: p.rows.append("x\tslide.tif"), "samples.tsv, line 5: split missing"),
+    ],
+)
+def test_mistakes_are_refused_before_any_job(project, change, sentence):
+    change(project)
+    start = time.monotonic()
+    code, said = project.run()
+    assert time.monotonic() - start < 10
+    assert code == 1
+    assert sentence.format(folder=project.folder) in said
+    assert "Traceback" not in said
+
+
+def test_a_killed_run_goes_on(finished, tmp_path):
+    """Kill it -9 in the middle of training; the next run ends with the same bytes as an undisturbed one."""
+    project = Project(tmp_path / "p")
+    shutil.copytree(
+        finished.folder,
+        project.folder,
+        copy_function=shutil.copy2,
+        ignore=shutil.ignore_patterns("results", ".snakemake", "logs"),
+    )
+    (project.folder / "config.yaml").write_text(yaml.safe_dump(project.config))
+    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", project.folder]
+    command += ["--configfile", project.folder / "config.yaml", "--cores", "2"]
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as process:
+        deadline = time.monotonic() + 120
+        while not (project.folder / "logs" / "train").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(np.random.default_rng().uniform(0, 4))
+        os.killpg(process.pid, 9)
+    code, said = project.run("--unlock")
+    assert code == 0, said
+    code, said = project.run("--rerun-incomplete")
+    assert code == 0, said
+    assert project.digests() == finished.digests()
