@@ -24,6 +24,16 @@ def main(arguments: list[str] | None = None) -> None:
     shown.add_argument("--otsu", type=Path, metavar="DATA", help="score a global threshold on this demo data beside it")
     shown.set_defaults(run=_summary)
 
+    picture = commands.add_parser("picture", help="draw a window of an image beside its objects")
+    picture.add_argument("store", type=Path, help="results/images/SAMPLE.ome.zarr")
+    picture.add_argument("output", type=Path, help="a PNG")
+    picture.add_argument("--series", default="0", help="number of the image in the store")
+    picture.add_argument(
+        "--at", type=int, nargs=2, default=(0, 0), metavar=("Y", "X"), help="upper left corner, pixels"
+    )
+    picture.add_argument("--side", type=int, default=512, help="pixels")
+    picture.set_defaults(run=_picture)
+
     options = parser.parse_args(arguments)
     options.run(options)
 
@@ -63,6 +73,23 @@ def _summary(options) -> None:
         for sample, f1 in _otsu(options.otsu).items():
             print(f"  {sample:12} {f1:.3f}")
     print(f"\nlook at {options.results / 'report.html'}; the stores in {options.results / 'images'} open in any viewer")
+
+
+def _picture(options) -> None:
+    import numpy as np
+    from PIL import Image
+
+    from unetpipe.report.pictures import coloured, grey
+    from unetpipe.store import label_path, open_array
+
+    y, x = options.at
+    window = (slice(y, y + options.side), slice(x, x + options.side))
+    image = open_array(options.store / options.series / "0")[(0, slice(None), 0, *window)]
+    objects = open_array(label_path(options.store, options.series, "objects") / "0")[(0, 0, *window)]
+    plain = grey(image, *(np.percentile(image, percent, axis=(1, 2)).tolist() for percent in (0.5, 99.5)))
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.concatenate([plain, coloured(plain, objects)], axis=1)).save(options.output, optimize=True)
+    print(options.output)
 
 
 def _otsu(folder: Path) -> dict[str, float]:
