@@ -143,6 +143,16 @@ def test_a_new_train_row_trains_and_predicts_again(project):
     assert project.planned() == {**once, **dict.fromkeys(["predict", "label", "measure"], 2), "predict_part": 4}
 
 
+def test_a_network_from_elsewhere_trains_nothing(project):
+    shutil.copytree(project.folder / "results" / "network" / "all", project.folder / "elsewhere")
+    project.config["network"] = "elsewhere/network.json"
+    project.rows = [row for row in project.rows if not row.startswith("train")]
+    assert "train" not in project.planned()
+    code, said = project.run()
+    assert code == 0, said
+    assert (project.folder / "results" / "report.html").exists()
+
+
 def test_a_touched_small_source_is_no_change(project):
     for path in (project.folder / "train").rglob("*.tif"):
         path.touch()

@@ -22,7 +22,9 @@ SIDE = 1024  # longest side of a picture, pixels
 PICTURES = 4  # of each sample
 
 
-def write_report(output: str, *, samples: list[list[str]], config: dict, results: str, benchmarks: str) -> None:
+def write_report(
+    output: str, *, samples: list[list[str]], config: dict, network: str, results: str, benchmarks: str
+) -> None:
     """Write one self-contained HTML page about a run.
 
     Parameters
@@ -32,20 +34,22 @@ def write_report(output: str, *, samples: list[list[str]], config: dict, results
     samples : list of [name, split]
     config : dict
         All settings, shown as they were.
+    network : path
+        `network.json`.
     results, benchmarks : path
         Folders of what the rules wrote and of Snakemake's benchmark files.
     """
     root = Path(results)
     shown = [_sample(root, name, split) for name, split in samples]
-    network = _network(root, config)
+    note = read_json(network)
     scores = _scores(root)
     environment = Environment(
         loader=PackageLoader("unetpipe.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     page = environment.get_template("page.html").render(
         samples=shown,
-        network=network,
-        curve=curve(network["curve"]) if network.get("curve") else "",
+        network=note,
+        curve=curve(note["curve"]),
         scores=scores.to_dict("records"),
         totals=summary(scores).to_dict("records") if len(scores) else [],
         costs=_costs(Path(benchmarks)),
@@ -91,11 +95,6 @@ def _picture(store: Path, entry: dict, tissue: dict) -> dict:
     plain = grey(image, tissue["low"], tissue["high"])
     drawn = outlined(plain, labels["objects"], labels["truth"])
     return {"name": entry["name"], "plain": data_uri(plain), "outlined": data_uri(drawn), "zoom": 2**level}
-
-
-def _network(root: Path, config: dict) -> dict:
-    path = Path(config["network"]) if config["network"] else root / "network" / "all" / "network.json"
-    return read_json(path) if path.exists() else {}
 
 
 def _scores(root: Path) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 # Validates config and sheet, lists the samples, and names what each rule asks for.
 
+import os
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -13,17 +14,21 @@ SHEET, problems = load_project(config, folder)
 if problems:
     raise WorkflowError(f"{len(problems)} problems, nothing was started:\n{problems}")
 
+
+def near(paths):
+    """Paths below the working directory as relative ones, so that a project that is moved stays as it is."""
+    here = Path.cwd()
+    whole = [Path(os.path.normpath(path)) for path in paths]
+    return [str(path.relative_to(here) if path.is_relative_to(here) else path) for path in whole]
+
+
 SAMPLES = {sample.name: sample for sample in SHEET}
 TRAINING = [name for name, sample in SAMPLES.items() if sample.split == "train"]
 PREDICTED = [name for name, sample in SAMPLES.items() if sample.split != "train"]
 SCORED = [name for name in PREDICTED if SAMPLES[name].split in ("val", "test")]
 ANNOTATED = [*TRAINING, *SCORED]
-NETWORK = (
-    str(folder / config["network"])
-    if config["network"]
-    else "results/network/all/network.json"
-)
-
+TRAINED = "results/network/all/network.json"
+NETWORK = near([folder / config["network"]])[0] if config["network"] else TRAINED
 IMAGE = "results/images/{sample}.ome.zarr/zarr.json"
 TRUTH = "results/truth/{sample}.json"
 TISSUE = "results/tissue/{sample}.json"
@@ -61,9 +66,7 @@ def ingest_settings(wildcards):
     """The section, with what the sample's row overrides."""
     sample = SAMPLES[wildcards.sample]
     row = {"channels": sample.channels, "pixel_size": sample.pixel_size}
-    return settings(
-        "ingest", **{key: value for key, value in row.items() if value is not None}
-    )
+    return settings("ingest", **{key: value for key, value in row.items() if value is not None})
 
 
 def part_settings(wildcards):
@@ -77,15 +80,6 @@ def part_settings(wildcards):
         "parts": sample.parts,
         "store": store,
     }
-
-
-def near(paths):
-    """Paths below the working directory as relative ones, so that a project that is moved stays as it is."""
-    here = Path.cwd()
-    return [
-        str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
-        for path in paths
-    ]
 
 
 def files(wildcards):
@@ -107,7 +101,7 @@ def every_stage():
         *expand([IMAGE, TISSUE], sample=SAMPLES),
         *expand(TRUTH, sample=ANNOTATED),
         *expand(WEIGHTS, sample=TRAINING if not config["network"] else []),
-        *([NETWORK] if PREDICTED else []),
+        NETWORK,
         *expand([PROBABILITIES, OBJECTS, TABLE, OUTLINES], sample=PREDICTED),
         *(["results/scores.tsv"] if SCORED else []),
         "results/report.html",
