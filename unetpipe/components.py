@@ -25,6 +25,14 @@ def space_structure(connectivity: int) -> np.ndarray:
     return structure
 
 
+def _label(mask: np.ndarray, structure: np.ndarray) -> np.ndarray:
+    """`scipy.ndimage.label` without the axes of one pixel, which would cost it twice the time each."""
+    last = mask.ndim - 1
+    flat = structure[tuple(slice(None) if size > 1 or axis == last else 1 for axis, size in enumerate(mask.shape))]
+    plane = mask.reshape([size for axis, size in enumerate(mask.shape) if size > 1 or axis == last])
+    return ndimage.label(plane, structure=flat)[0].reshape(mask.shape)
+
+
 class Survey(NamedTuple):
     """What one block tells its neighbours."""
 
@@ -84,7 +92,7 @@ class Components:
         window = tuple(
             slice(part.start, min(part.stop + 1, size)) for part, size in zip(self.core(index), self.shape, strict=True)
         )
-        return ndimage.label(self.foreground(window), structure=self.structure)[0]
+        return _label(self.foreground(window), self.structure)
 
     def _inside(self, index: Index) -> tuple[slice, ...]:
         return tuple(slice(0, part.stop - part.start) for part in self.core(index))
