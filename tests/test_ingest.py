@@ -8,7 +8,7 @@ import pytest
 import tifffile
 import zarr
 from PIL import Image
-from scenes import SIDES, write_pairs
+from scenes import SIDES, prepare, write_pairs
 from skimage.measure import block_reduce
 
 from unetpipe.ingest import ingest
@@ -127,6 +127,64 @@ def test_a_truncated_file_fails_alone_and_leaves_no_store(tmp_path):
         np.testing.assert_array_equal(
             level(store(tmp_path, images), series=number)[0, 0, 0], tifffile.imread(images[number])
         )
+
+
+def test_a_repaired_file_is_read_alone(tmp_path):
+    images, _ = write_pairs(tmp_path, [(60, 80), (60, 80), (60, 80)])
+    whole = Path(images[1]).read_bytes()
+    Path(images[1]).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RuntimeError):
+        store(tmp_path, images[:1] + images[2:] + images[1:2])
+    shards = [p for p in (tmp_path / "s.ome.zarr").rglob("*") if p.is_file() and "c" in p.parts]
+    before = {path: path.stat().st_mtime_ns for path in shards}
+    Path(images[1]).write_bytes(whole)
+    folder = store(tmp_path, images[:1] + images[2:] + images[1:2])
+    assert before
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+    np.testing.assert_array_equal(level(folder, series=2)[0, 0, 0], tifffile.imread(images[1]))
+
+
+def test_a_file_that_fails_once_leaves_no_other_in_its_place(tmp_path, monkeypatch):
+    images, _ = write_pairs(tmp_path, [(60, 80), (60, 80), (60, 80)])
+
+    def fail_first(path):
+        if path == images[0]:
+            raise OSError("the file system was away")
+        return open_series(path)
+
+    monkeypatch.setattr("unetpipe.ingest.open_series", fail_first)
+    with pytest.raises(RuntimeError, match="the file system was away"):
+        store(tmp_path, images)
+    monkeypatch.undo()
+    folder = store(tmp_path, images)
+    for number, path in enumerate(images):
+        np.testing.assert_array_equal(level(folder, series=number)[0, 0, 0], tifffile.imread(path))
+
+
+def test_republishing_leaves_labels_alone(tmp_path):
+    made = prepare(tmp_path, [(100, 130)])
+    labels = {p: p.read_bytes() for p in (tmp_path / "images").rglob("labels/**/*") if p.is_file()}
+    ingest([str(tmp_path / "data/images/00.tif")], made["image"], sample="s", **SIDES)
+    assert labels
+    assert {p: p.read_bytes() for p in (tmp_path / "images").rglob("labels/**/*") if p.is_file()} == labels
+
+
+def test_another_image_removes_labels(tmp_path):
+    made = prepare(tmp_path, [(100, 130)])
+    tifffile.imwrite(tmp_path / "data/images/00.tif", np.zeros((100, 130), np.uint8))
+    ingest([str(tmp_path / "data/images/00.tif")], made["image"], sample="s", **SIDES)
+    assert not (tmp_path / "images/s.ome.zarr/0/labels").exists()
+
+
+def test_a_smaller_set_of_smaller_images_leaves_nothing_behind(tmp_path):
+    images, _ = write_pairs(tmp_path, [(200, 180), (60, 80)])
+    store(tmp_path, images)
+    tifffile.imwrite(images[0], np.ones((50, 40), np.uint8))
+    again, fresh = store(tmp_path, images[:1]), store(tmp_path / "fresh", images[:1])
+    trees = [
+        {p.relative_to(f) for p in f.rglob("*") if p.is_file() and ".ledger" not in p.parts} for f in (again, fresh)
+    ]
+    assert trees[0] == trees[1]
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path):

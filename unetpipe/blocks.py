@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple, Self
 
 import dask
@@ -65,6 +66,7 @@ class Ledger:
         self.file = self._lock()
         self.resumed = self._key_of(self.path) == self.key
         self.finished = self._believe()
+        self.lock = Lock()
         self._restart()
 
     def __enter__(self) -> Self:
@@ -120,9 +122,10 @@ class Ledger:
         """Note a finished block and the checksums of its shards."""
         shards = {str(path.relative_to(self.store)): self._checksum(path) for path in done.files}
         entry = {"name": name, "shards": shards, "note": done.note, "skipped": done.skipped}
-        self.file.write(json.dumps(entry) + "\n")
-        self.file.flush()
-        self.finished[name] = entry
+        with self.lock:
+            self.file.write(json.dumps(entry) + "\n")
+            self.file.flush()
+            self.finished[name] = entry
 
     def check_coverage(self, names: Iterable[str]) -> None:
         """Raise RuntimeError unless every named block is computed, or skipped for a stated reason."""
@@ -135,9 +138,10 @@ class Ledger:
         """Notes of the finished blocks of one series, by name, in the order of the names."""
         return {n: self.finished[n]["note"] for n in sorted(self.finished) if n.startswith(f"{series} ")}
 
-    def shards(self) -> set[Path]:
-        """All files that finished blocks own."""
-        return {self.store / path for entry in self.finished.values() for path in entry["shards"]}
+    def shards(self, prefixes: tuple[str, ...] = ("",)) -> set[Path]:
+        """All files that finished blocks own whose names start with one of the prefixes."""
+        entries = [entry for name, entry in self.finished.items() if name.startswith(prefixes)]
+        return {self.store / path for entry in entries for path in entry["shards"]}
 
 
 def run(tasks: Iterable[Task], ledger: Ledger, failures: dict[str, Exception], *, workers: int) -> None:

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from unetpipe.blocks import Ledger, raise_failures
-from unetpipe.manifest import file_digest
-from unetpipe.pyramid import Pyramid, write_pyramids
+from unetpipe.manifest import digest, file_digest
+from unetpipe.pyramid import Pyramid, is_finished, names_of, write_pyramids
 from unetpipe.readers import open_series
 from unetpipe.readers.series import Series
 from unetpipe.revisions import REVISIONS
 from unetpipe.store import (
     image_metadata,
+    keep_first,
     level_shapes,
     publish_images,
     remove_labels,
@@ -59,17 +60,18 @@ def ingest(
     """
     store = Path(output).parent
     settings = {"chunk": chunk, "shard": shard, "channels": channels, "pixel_size": pixel_size}
-    key = [REVISIONS["ingest"], [(Path(path).name, file_digest(path)) for path in paths], settings]
     Path(output).unlink(missing_ok=True)
-    with Ledger(store, "ingest", key) as ledger:
-        if not ledger.resumed:
-            remove_labels(store)
+    with Ledger(store, "ingest", [REVISIONS["ingest"], settings]) as ledger:
         failures: dict[str, Exception] = {}
         opened = _open_all(paths, channels, pixel_size, failures)
-        pyramids = [_pyramid(store, number, series, chunk, shard) for number, (_, series) in opened.items()]
+        pyramids = [_pyramid(store, number, *opened[number], chunk, shard) for number in opened]
+        for pyramid in pyramids:
+            if not is_finished(pyramid, ledger):
+                remove_labels(pyramid.folder)
         digests = write_pyramids(pyramids, ledger, failures, workers=workers)
         raise_failures(sample, {_title(name, opened): error for name, error in failures.items()})
-        remove_strays(store, ledger.shards())
+        remove_strays(store, ledger.shards(tuple(names_of(pyramid) for pyramid in pyramids)))
+        keep_first(store, len(opened))
         entries = [_entry(number, *opened[number], digests[store / number], chunk, shard) for number in opened]
         for entry in entries:
             _describe(store, entry)
@@ -124,12 +126,14 @@ def _channel_number(series: Series, channel: str | int) -> int:
     raise ValueError(f"{series.name}: no channel {channel!r}; it has {', '.join(series.channels)}; set channels")
 
 
-def _pyramid(store: Path, number: str, series: Series, chunk: int, shard: int) -> Pyramid:
+def _pyramid(store: Path, number: str, path: str, series: Series, chunk: int, shard: int) -> Pyramid:
+    """Its blocks are those of this file's content at this place: another file's are never taken for them."""
     shapes = level_shapes(series.shape, chunk)
-    return Pyramid(number, store / number, shapes, series.dtype, series.read, chunk, shard)
+    source = digest([file_digest(path), series.name])
+    return Pyramid(number, store / number, shapes, series.dtype, series.read, chunk, shard, source=source)
 
 
-def _entry(number: str, path: str, series: Series, digest: str, chunk: int, shard: int) -> dict:
+def _entry(number: str, path: str, series: Series, content: str, chunk: int, shard: int) -> dict:
     """What later stages and the report need to know of one series."""
     if series.pixel_size is None:
         logger.info("series %s (%s): pixel size unknown, unit pixels", number, series.name)
@@ -144,7 +148,7 @@ def _entry(number: str, path: str, series: Series, digest: str, chunk: int, shar
         "levels": len(level_shapes(series.shape, chunk)),
         "chunk": chunk,
         "shard": shard,
-        "digest": digest,
+        "digest": content,
     }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from unetpipe.blocks import Done, Ledger, Task, run
 from unetpipe.geometry import blocks
 from unetpipe.manifest import array_digest, digest
-from unetpipe.store import create_array, halve, open_array, write_region
+from unetpipe.store import create_array, halve, keep_first, open_array, write_region
 
 Region = tuple[slice, ...]
 
@@ -26,12 +26,15 @@ class Pyramid(NamedTuple):
     chunk: int
     shard: int
     kind: str = "image"
+    source: str = ""  # digest of what is read, where the key of the ledger does not hold it
 
 
 def write_pyramids(
     pyramids: list[Pyramid], ledger: Ledger, failures: dict[str, Exception], *, workers: int
 ) -> dict[Path, str]:
     """Write all levels of the pyramids that did not fail; return each folder's digest at full resolution."""
+    for pyramid in pyramids:
+        keep_first(pyramid.folder, len(pyramid.shapes))
     for level in range(max((len(pyramid.shapes) for pyramid in pyramids), default=0)):
         high = [p for p in pyramids if level < len(p.shapes) and p.series not in failures]
         run([task for pyramid in high for task in _level(pyramid, level)], ledger, failures, workers=workers)
@@ -40,13 +43,19 @@ def write_pyramids(
 
 def content_digest(pyramid: Pyramid, ledger: Ledger) -> str:
     """Digest of the values of the full resolution, whatever the order in which they came."""
-    prefix = _prefix(pyramid, 0)
-    names = sorted(name for name in ledger.finished if name.startswith(f"{pyramid.series} {prefix}"))
+    prefix = f"{names_of(pyramid)}level 0 "
+    names = sorted(name for name in ledger.finished if name.startswith(prefix))
     return digest([pyramid.shapes[0], [ledger.finished[name]["note"] for name in names]])
 
 
-def _prefix(pyramid: Pyramid, level: int) -> str:
-    return f"{pyramid.folder.name} level {level} at "
+def is_finished(pyramid: Pyramid, ledger: Ledger) -> bool:
+    """Whether all of the full resolution was written from the same source before."""
+    return all(task.name in ledger.finished for task in _level(pyramid, 0))
+
+
+def names_of(pyramid: Pyramid) -> str:
+    """How the names of all its blocks start."""
+    return f"{pyramid.series} {pyramid.folder.name} {pyramid.source} "
 
 
 def _level(pyramid: Pyramid, level: int) -> Iterator[Task]:
@@ -57,7 +66,8 @@ def _level(pyramid: Pyramid, level: int) -> Iterator[Task]:
     read = pyramid.read if level == 0 else partial(_halved, pyramid, level)
     for block in blocks(shape, array.shards):
         corner = ",".join(str(window.start) for window in block.write)
-        yield Task(pyramid.series, _prefix(pyramid, level) + corner, partial(_write, array, read, block.write))
+        name = f"{pyramid.folder.name} {pyramid.source} level {level} at {corner}"
+        yield Task(pyramid.series, name, partial(_write, array, read, block.write))
 
 
 def _write(array, read, region: Region) -> Done:

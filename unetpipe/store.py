@@ -95,9 +95,9 @@ def shard_files(array, region: tuple[slice, ...]) -> list[Path]:
 
 
 def remove_strays(folder, known: set[Path]) -> None:
-    """Delete the shards under a folder that are not in `known` (of an earlier block size, say)."""
+    """Delete the shards under a folder that are not in `known` (of an earlier block size, say); labels stay."""
     for file in Path(folder).rglob("c/**/*"):
-        if file.is_file() and file not in known:
+        if file.is_file() and file not in known and "labels" not in file.relative_to(folder).parts:
             file.unlink()
 
 
@@ -223,10 +223,16 @@ def _list_labels(folder: Path) -> None:
         write_group(folder, {"ome": {"version": OME_VERSION, "labels": names}})
 
 
-def remove_labels(store) -> None:
-    """Delete all labels of a store, before another image takes its place."""
-    for folder in Path(store).glob("*/labels"):
-        shutil.rmtree(folder)
+def keep_first(folder, count: int) -> None:
+    """Delete the images of a store, or the levels of an image, from number `count` on: an earlier one had more."""
+    for path in Path(folder).glob("[0-9]*"):
+        if int(path.name) >= count:
+            shutil.rmtree(path)
+
+
+def remove_labels(image) -> None:
+    """Delete all labels of an image, before another takes its place."""
+    shutil.rmtree(Path(image) / "labels", ignore_errors=True)
 
 
 @contextmanager

@@ -101,7 +101,7 @@ def write_truth(
     with Ledger(store, "truth", key) as ledger:
         failures: dict[str, Exception] = {}
         pyramids = []
-        for entry, annotation in zip(entries, _annotations(paths, len(entries)), strict=True):
+        for entry, annotation in zip(entries, _annotations(paths, len(entries), sample), strict=True):
             try:
                 pyramids += _pyramids(store, entry, annotation, settings, workers)
             except (ValueError, OSError) as error:
@@ -123,11 +123,20 @@ def _summary(store: Path, entry: dict, digests: dict) -> dict:
     return {"path": entry["path"], "digest": digest(labels)}
 
 
-def _annotations(paths: list[str], expected: int) -> list[Series]:
-    """The series of all annotation files, in order."""
-    found = [series for path in paths for series in open_series(path)]
+def _annotations(paths: list[str], expected: int, sample: str) -> list[Series]:
+    """The series of all annotation files, in order; all files that do not open are named."""
+    found: list[Series] = []
+    failures: dict[str, Exception] = {}
+    for path in paths:
+        try:
+            found += open_series(path)
+        except (ValueError, OSError) as error:
+            failures[Path(path).name] = error
+    raise_failures(sample, failures)
     if len(found) != expected:
-        raise ValueError(f"{len(found)} annotations for {expected} images; each series needs one of its own")
+        raise ValueError(
+            f'sample "{sample}": {len(found)} annotations for {expected} images; each needs one of its own'
+        )
     return found
 
 
