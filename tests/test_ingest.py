@@ -98,7 +98,9 @@ def test_metadata_is_ome_zarr(tmp_path):
     assert [axis["name"] for axis in image["multiscales"][0]["axes"]] == list("tczyx")
     scale = image["multiscales"][0]["datasets"][1]["coordinateTransformations"][0]["scale"]
     assert scale == [1.0, 1.0, 1.0, 1.0, 0.5]
-    assert zarr.open_group(folder, mode="r")["0/0"].shape == (1, 1, 1, 50, 70)
+    array = zarr.open_group(folder, mode="r")["0/0"]
+    assert array.shape == (1, 1, 1, 50, 70)
+    assert array.metadata.dimension_names == tuple("tczyx")  # the OME-Zarr models ask for them
 
 
 def test_channels_are_chosen_by_name_or_number(tmp_path):

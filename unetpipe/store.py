@@ -55,6 +55,7 @@ def create_array(path, shape: Sequence[int], dtype, *, chunk: int, shard: int, k
         shards=shards,
         compressors=CODECS[kind],
         fill_value=0,
+        dimension_names=tuple("tczyx" if len(shape) == 5 else "tzyx"),
         attributes=attributes or {},
     )
     write_bytes(Path(path) / "zarr.json", files["zarr.json"].to_bytes())
