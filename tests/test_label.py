@@ -132,6 +132,7 @@ def test_table_outlines_and_store_agree(made):
         for s in "01"
     ]
     assert len(table) == len(features) == sum(counts) > 5
+    assert table.area_um2.isna().all()  # these images have no pixel size
     assert table.groupby("series").size().tolist() == counts
     assert {f["properties"]["name"] for f in features} == {f"{r.series} {r.id}" for r in table.itertuples()}
 

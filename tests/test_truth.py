@@ -56,8 +56,15 @@ def test_a_strange_value_is_named(tmp_path):
 def test_sides_have_to_agree(tmp_path):
     made = prepare(tmp_path, [(150, 140)])
     tifffile.imwrite(tmp_path / "l.tif", np.zeros((150, 141), np.uint8))
-    with pytest.raises(RuntimeError, match=r"shape \(t, c, z, y, x\) \(1, 1, 1, 150, 141\)"):
+    with pytest.raises(RuntimeError, match=r"\(1, 1, 150, 141\), its image \(1, 1, 150, 140\)"):
         write_truth([str(tmp_path / "l.tif")], made["image"], made["truth"], sample="s")
+
+
+def test_a_mask_is_no_instance_annotation(tmp_path):
+    values = np.zeros((150, 140), np.uint8)
+    values[10:20, 10:20] = values[80:90, 100:110] = 255
+    with pytest.raises(RuntimeError, match=r"no value but 0 and 255, in 2 pieces(.|\n)*set truth.kind to classes"):
+        annotate(tmp_path, values)
 
 
 def test_classes_and_ignored_pixels():

@@ -48,6 +48,8 @@ def _demo_data(options) -> None:
 def _summary(options) -> None:
     from unetpipe.score import summary
 
+    if not options.results.is_dir() or not (options.results / "images").exists():
+        raise SystemExit(f"{options.results} is not the results folder of a run; try {options.results / 'results'}")
     tables = sorted((options.results / "objects").glob("*.parquet"))
     print("\nobjects")
     for path in tables:
@@ -87,6 +89,8 @@ def _picture(options) -> None:
     image = open_array(options.store / options.series / "0")[(0, slice(None), 0, *window)]
     objects = open_array(label_path(options.store, options.series, "objects") / "0")[(0, 0, *window)]
     plain = grey(image, *(np.percentile(image, percent, axis=(1, 2)).tolist() for percent in (0.5, 99.5)))
+    if 0 in objects.shape:
+        raise SystemExit(f"--at {y} {x} lies outside the image")
     options.output.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.concatenate([plain, coloured(plain, objects)], axis=1)).save(options.output, optimize=True)
     print(options.output)

@@ -81,6 +81,8 @@ def check_schema(content: dict, schema: str) -> Iterator[str]:
         elif error.validator == "required":
             absent = [key for key in error.validator_value if key not in error.instance]
             yield f"{place + ': ' if place else ''}{', '.join(absent)} missing"
+        elif error.validator == "pattern":
+            yield f"{place}: {error.instance!r} may have letters, digits, dots, dashes and underscores only"
         else:
             yield f"{place}: {error.message}"
 
@@ -106,7 +108,7 @@ def read_sheet(sheet: Path, base: Path, parts: int, problems: Problems) -> list[
     parts : int
         Of prediction, where a row does not say.
     """
-    with open(sheet, newline="") as file:
+    with open(sheet, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, delimiter="\t")
         rows = list(reader)
         columns = yaml.safe_load((SCHEMAS / "samples.schema.yaml").read_text())
@@ -161,7 +163,7 @@ def _files(row: dict, place: str, base: Path, problems: Problems) -> tuple[list[
     """Files of a row and its labels, paired by what the wildcards matched."""
     name = row["sample"]
     images = find(row["path"], base) if row["path"] else {}
-    if not images:
+    if row["path"] and not images:
         problems.append(f'{place}, sample "{name}": {base / row["path"]} names no file; mend path or the key data')
     if "labels" not in row:
         return [str(path) for path in images.values()], []

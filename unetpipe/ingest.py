@@ -123,7 +123,9 @@ def _channel_number(series: Series, channel: str | int) -> int:
         return series.channels.index(str(channel))
     if str(channel).isdigit() and int(channel) < len(series.channels):
         return int(channel)
-    raise ValueError(f"{series.name}: no channel {channel!r}; it has {', '.join(series.channels)}; set channels")
+    raise ValueError(
+        f"{series.name}: no channel {channel!r}; choose of {', '.join(series.channels)} by name or from 0 by number"
+    )
 
 
 def _pyramid(store: Path, number: str, path: str, series: Series, chunk: int, shard: int) -> Pyramid:

@@ -94,19 +94,19 @@ def measure_group(group: Group, grey: np.ndarray, probability: np.ndarray, chann
 
 
 def add_physical(table: pd.DataFrame, pixel_size: tuple[float, float], sides: tuple[int, int]) -> pd.DataFrame:
-    """Add µm to the pixels, and whether the edge of the image cuts the object.
+    """Add µm to the pixels, both from the centre of the first pixel, and whether the edge of the image cuts the object.
 
     Parameters
     ----------
     pixel_size : (y, x)
-        µm.
+        µm; NaN where unknown, and so is then what is in µm.
     sides : (y, x)
         Of the image, pixels.
     """
     y, x = pixel_size
     edge = (table.top == 0) | (table.left == 0) | (table.bottom == sides[0]) | (table.right == sides[1])
     lengths = {f"{name}_um": table[name] * np.sqrt(y * x) for name in LENGTHS}
-    centre = {"y_um": (table.y_px + 0.5) * y, "x_um": (table.x_px + 0.5) * x}
+    centre = {"y_um": table.y_px * y, "x_um": table.x_px * x}
     return table.assign(**centre, area_um2=table.area_px * y * x, **lengths, touches_edge=edge)
 
 
@@ -166,7 +166,7 @@ def _measure_plane(entry: dict, store: Path, found: Path, plane: tuple[int, int]
     labels = _Plane(open_array(label_path(store, entry["path"], "objects") / "0"), (t, z))
     image = open_array(store / entry["path"] / "0")
     probability = open_array(found / entry["path"])
-    size = tuple((entry["pixel_size"] or (1.0, 1.0, 1.0))[1:])
+    size = tuple((entry["pixel_size"] or [np.nan] * 3)[1:])
     for group in groups(labels):
         grey, share = (array[(t, slice(None), z, *group.window)] for array in (image, probability))
         rows = measure_group(group, grey, share, entry["channels"])
@@ -192,7 +192,8 @@ def _features(group: Group, rows: pd.DataFrame) -> Iterator[dict]:
         mask = group.labels[top - y0 : bottom - y0, left - x0 : right - x0] == row["id"]
         yield feature(
             outline(mask, top, left),
-            name=f"{row['series']} {row['id']}",
+            series=row["series"],
+            number=row["id"],
             kind=f"class {row['class']}",
-            measurements={column: float(row[column]) for column in plain},
+            measurements={column: float(row[column]) for column in plain if np.isfinite(row[column])},
         )

@@ -114,7 +114,7 @@ def rand_and_information(truth: np.ndarray, found: np.ndarray) -> dict[str, floa
     mutual = _entropy(t) + _entropy(s) - _entropy(p)
     return {
         "rand": float((p**2).sum() / ((t**2).sum() / 2 + (s**2).sum() / 2)),
-        "information": float(mutual / mean_entropy) if mean_entropy else 1.0,
+        "information": max(0.0, float(mutual / mean_entropy)) if mean_entropy else 1.0,
     }
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 from torch.nn import functional
 
-from unetpipe.manifest import file_digest, read_json, replacing, write_json
+from unetpipe.manifest import file_digest, read_json, write_bytes, write_json
 
 
 class UNet(nn.Module):
@@ -114,8 +114,7 @@ def save_network(network: UNet, path: str | Path, note: dict) -> None:
         What prediction needs beside the weights, e.g. classes; kept under its own keys.
     """
     weights = Path(path).with_suffix(".safetensors")
-    with replacing(weights) as aside:
-        save_file({name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}, aside)
+    write_bytes(weights, save({name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}))
     write_json(path, {"arguments": network.arguments, "digest": file_digest(weights), **note})
 
 

@@ -50,14 +50,16 @@ def _polygon(ring: np.ndarray, holes: list[np.ndarray]) -> list:
     return [np.round(part, 2).tolist() for part in (ring, *own)]
 
 
-def feature(geometry: dict, *, name: str, kind: str, measurements: dict) -> dict:
-    """A QuPath detection: its name is the object's id in the table."""
+def feature(geometry: dict, *, series: str, number: int, kind: str, measurements: dict) -> dict:
+    """A QuPath detection: `series` and `id` are those of the object's row in the table."""
     return {
         "type": "Feature",
         "geometry": geometry,
         "properties": {
             "objectType": "detection",
-            "name": name,
+            "name": f"{series} {number}",
+            "series": series,
+            "id": number,
             "classification": {"name": kind, "color": [200, 0, 0]},
             "measurements": measurements,
         },

@@ -119,7 +119,8 @@ def open_job(image: str, tissue: str, network: str, *, sample: str, block: int, 
         if entry["shape"][1] != expected:
             raise ValueError(
                 f'sample "{sample}": image {entry["name"]} has {entry["shape"][1]} channels, '
-                f"network {network} was trained on {expected}; set ingest.channels"
+                f"network {network} was trained on {expected}; choose {expected} of {', '.join(entry['channels'])} "
+                "in the column channels of its row, or in ingest.channels for all rows"
             )
     return Job(Path(image).parent, entries, read_json(tissue)["series"], note, block, views)
 

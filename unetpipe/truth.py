@@ -6,9 +6,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 from unetpipe.blocks import Ledger, raise_failures
 from unetpipe.components import Components, space_structure
+from unetpipe.geometry import blocks
 from unetpipe.manifest import digest, file_digest, write_json
 from unetpipe.pyramid import Pyramid, write_pyramids
 from unetpipe.readers import open_series
@@ -144,11 +146,17 @@ def _pyramids(store: Path, entry: dict, annotation: Series, settings: dict, work
     """The two labels of a series, each with the levels of its image."""
     shape = (entry["shape"][0], *entry["shape"][2:])
     found = (annotation.shape[0], *annotation.shape[2:])
-    if found != shape or annotation.shape[1] != 1 or annotation.dtype.kind not in "uib":
+    if annotation.shape[1] != 1 or annotation.dtype.kind not in "uib":
         raise ValueError(
-            f"annotation {annotation.name} is {annotation.dtype} of shape (t, c, z, y, x) {annotation.shape}; "
-            f"its image needs integers of shape {(shape[0], 1, *shape[1:])}"
+            f"annotation {annotation.name} has {annotation.shape[1]} channels of {annotation.dtype}; "
+            "labels need one channel of integers: a number per object, or a value per class"
         )
+    if found != shape:
+        raise ValueError(
+            f"annotation {annotation.name} has (t, z, y, x) {found}, its image {shape}; save it at that size"
+        )
+    if settings["kind"] == "instances":
+        _refuse_mask(annotation, shape, entry["shard"])
     classes = partial(_read_classes, annotation, settings)
     if settings["kind"] == "instances":
         ids = partial(_read_ids, annotation, settings["ignore"])
@@ -160,6 +168,21 @@ def _pyramids(store: Path, entry: dict, annotation: Series, settings: dict, work
         Pyramid(entry["path"], label_path(store, entry["path"], name), levels, np.dtype(dtype), read, *sides)
         for name, dtype, read in (("truth", np.uint32, ids), ("classes", np.uint8, classes))
     ]
+
+
+def _refuse_mask(annotation: Series, shape, shard: int) -> None:
+    """A mask of 0 and 255 in several pieces is no instance annotation: it would be one object."""
+    pieces = 0
+    for block in blocks(shape, (1, 1, shard, shard)):
+        values = _values(annotation, block.write)
+        if not np.isin(values, (0, 255)).all():
+            return
+        pieces += ndimage.label(values[0, 0])[1]
+    if pieces > 1:
+        raise ValueError(
+            f"annotation {annotation.name} has no value but 0 and 255, in {pieces} pieces: a mask, not numbered objects; "
+            "set truth.kind to classes (its pieces become the objects), or number the objects"
+        )
 
 
 def _values(annotation: Series, region) -> np.ndarray:

@@ -12,7 +12,7 @@ given = workflow.overwrite_configfiles
 folder = Path(given[-1]).parent if given else Path(workflow.basedir) / "config"
 SHEET, problems = load_project(config, folder)
 if problems:
-    raise WorkflowError(f"{len(problems)} problems, nothing was started:\n{problems}")
+    raise WorkflowError(f"nothing was started; mend first:\n{problems}")
 
 
 def near(paths):
