@@ -180,7 +180,7 @@ def _refuse_mask(annotation: Series, shape, shard: int) -> None:
         pieces += ndimage.label(values[0, 0])[1]
     if pieces > 1:
         raise ValueError(
-            f"annotation {annotation.name} has no value but 0 and 255, in {pieces} pieces: a mask, not numbered objects; "
+            f"annotation {annotation.name} has no value but 0 and 255, in {pieces} pieces: a mask, no numbers; "
             "set truth.kind to classes (its pieces become the objects), or number the objects"
         )
 
