@@ -34,4 +34,4 @@ bench: $(SETUP)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:
-	rm -rf .venv runs *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .snakemake runs *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
