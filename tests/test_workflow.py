@@ -197,6 +197,7 @@ def test_a_truncated_file_fails_alone(project):
     [
         (lambda p: p.config.update(weights={"sgima": 1}), "unknown key weights.sgima; did you mean sigma?"),
         (lambda p: p.rows.append("x\tnowhere.tif\t\tpredict"), 'sample "x": {folder}/nowhere.tif names no file'),
+        (lambda p: p.config.update(network="results/network/all/network.json"), "copy its folder elsewhere first"),
         (lambda p: p.rows.append("x\tslide.tif"), "samples.tsv, line 5: split missing"),
     ],
 )

@@ -29,6 +29,9 @@ SCORED = [name for name in PREDICTED if SAMPLES[name].split in ("val", "test")]
 ANNOTATED = [*TRAINING, *SCORED]
 TRAINED = "results/network/all/network.json"
 NETWORK = near([folder / config["network"]])[0] if config["network"] else TRAINED
+if config["network"] and NETWORK == TRAINED:
+    raise WorkflowError(f"config: network names {TRAINED}, which this run would train; copy its folder elsewhere first")
+
 IMAGE = "results/images/{sample}.ome.zarr/zarr.json"
 TRUTH = "results/truth/{sample}.json"
 TISSUE = "results/tissue/{sample}.json"
