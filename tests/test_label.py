@@ -95,9 +95,8 @@ def test_groups_measure_as_the_whole(seed, block):
     }
     pairs |= {name: name for name in ("perimeter", "eccentricity", "solidity")}
     for own, theirs in pairs.items():
-        np.testing.assert_allclose(
-            found[own], expected[theirs], rtol=1e-6, atol=1e-7, err_msg=own
-        )  # sums in another order
+        sums_in_another_order = {"rtol": 1e-6, "atol": 1e-7}
+        np.testing.assert_allclose(found[own], expected[theirs], **sums_in_another_order, err_msg=own)
 
 
 @pytest.fixture
