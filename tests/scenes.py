@@ -12,32 +12,34 @@ SIDES = {"chunk": 32, "shard": 64}
 
 
 def discs(shape, *, seed, count=12, radius=9):
-    """Bright discs on dark ground with noise, some touching: (y, x) uint8 and ids."""
+    """Bright discs or balls on dark ground with noise, some touching: uint8 and ids."""
     random = np.random.default_rng(seed)
     labels = np.zeros(shape, dtype=np.uint16)
-    rows, columns = np.indices(shape)
+    grid = np.indices(shape)
     for number in range(1, count + 1):
-        y, x = (random.integers(0, size) for size in shape)
-        labels[(rows - y) ** 2 + (columns - x) ** 2 <= radius**2] = number
+        centre = np.array([random.integers(0, size) for size in shape]).reshape(-1, *[1] * len(shape))
+        labels[((grid - centre) ** 2).sum(axis=0) <= radius**2] = number
     image = 60 + 100 * (labels > 0) + random.normal(0, 8, shape)
     return image.clip(0, 255).astype(np.uint8), labels
 
 
-def write_pairs(folder, shapes, *, seed=0):
-    """Images and truths as TIFF; returns both lists of paths."""
+def write_pairs(folder, shapes, *, seed=0, spacing=None):
+    """Images and truths as TIFF, volumes as OME-TIFF; returns both lists of paths."""
     paths = {"images": [], "labels": []}
+    sizes = {f"PhysicalSize{axis}": size for axis, size in zip("ZYX", spacing or (), strict=False)}
     for number, shape in enumerate(shapes):
         for name, pixels in zip(paths, discs(shape, seed=seed + number), strict=True):
-            path = folder / name / f"{number:02d}.tif"
+            path = folder / name / f"{number:02d}{'.ome' if len(shape) == 3 else ''}.tif"
             path.parent.mkdir(parents=True, exist_ok=True)
-            tifffile.imwrite(path, pixels)
+            volume = {"metadata": {"axes": "ZYX", **sizes}} if len(shape) == 3 else {}
+            tifffile.imwrite(path, pixels, **volume)
             paths[name].append(str(path))
     return paths["images"], paths["labels"]
 
 
-def prepare(folder, shapes, *, seed=0):
+def prepare(folder, shapes, *, seed=0, spacing=None):
     """Ingest, truth, mask and weights of one sample; returns the paths of what they wrote."""
-    images, labels = write_pairs(folder / "data", shapes, seed=seed)
+    images, labels = write_pairs(folder / "data", shapes, seed=seed, spacing=spacing)
     made = {
         "image": str(folder / "images" / "s.ome.zarr" / "zarr.json"),
         "truth": str(folder / "truth" / "s.json"),

@@ -44,7 +44,7 @@ def test_a_right_project_has_no_problems(tmp_path):
         ({"train__steps": -3}, "train.steps: -3 is less than the minimum of 1"),
         ({"samples": "nowhere.tsv"}, "nowhere.tsv, which does not exist"),
         ({"network": "nowhere.json"}, "nowhere.json, which does not exist"),
-        ({"predict__block": 500}, "predict.block 500 is not a multiple of 2^depth = 16"),
+        ({"predict__block": 500}, "predict.block 500 is not a multiple of the network's stride 16"),
         ({"predict__block": 528}, "predict.block 528 is not a multiple of ingest.chunk 256"),
         ({"ingest__shard": 1000}, "ingest.shard 1000 is not a multiple of ingest.chunk 256; set it to 1024"),
         ({"mask__percentiles": [99, 1]}, "mask.percentiles 99, 1 do not rise"),

@@ -1,11 +1,10 @@
 """Geometry against NumPy's padding and against the layers of the paper's figure 1."""
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unetpipe.geometry import blocks, reflect, unet_halo, unet_input, unet_output
+from unetpipe.geometry import Axis, blocks, reflect, relative_spacing, unet_levels
 
 sides = st.integers(1, 40)
 
@@ -32,19 +31,49 @@ def test_reflect_is_numpys(size, before, after):
 
 
 def test_the_papers_numbers():
-    assert (unet_output(388, 4), unet_input(388, 4), unet_halo(4), unet_output(512, 4)) == (388, 572, 92, 516)
+    (axis,) = (levels.axis() for levels in unet_levels(4, [1.0]))
+    assert axis == Axis(stride=16, halo=92, lost=60)
+    assert (axis.output(388), axis.input(388), axis.output(512)) == (388, 572, 516)
 
 
-@pytest.mark.parametrize("depth", [1, 2, 3, 4, 5])
-@pytest.mark.parametrize("minimum", [1, 17, 100, 512])
-def test_sides_follow_the_layers(depth, minimum):
-    side = unet_input(minimum, depth)
-    for _ in range(depth):
-        side -= 4
-        assert side % 2 == 0
-        side //= 2
-    side -= 4
-    for _ in range(depth):
-        side = 2 * side - 4
-    assert side == unet_output(minimum, depth) >= minimum
-    assert side - 2**depth < minimum
+@given(
+    depth=st.integers(0, 5), spacing=st.lists(st.floats(0.2, 9), min_size=1, max_size=3), minimum=st.integers(1, 300)
+)
+def test_sides_follow_the_layers(depth, spacing, minimum):
+    for levels in unet_levels(depth, spacing):
+        axis = levels.axis()
+        side = axis.input(minimum)
+        skips = []
+        for kernel, stride in zip(levels.kernels, levels.strides, strict=False):
+            side -= 2 * (kernel - 1)
+            skips.append(side)
+            assert side % stride == 0
+            side //= stride
+        side -= 2 * (levels.kernels[-1] - 1)
+        assert side > 0
+        up = zip(reversed(levels.kernels[:-1]), reversed(levels.strides), reversed(levels.crops()), strict=True)
+        for kernel, stride, crop in up:
+            side *= stride
+            assert skips.pop() - 2 * crop == side
+            side -= 2 * (kernel - 1)
+        assert side == axis.output(minimum) >= minimum
+        assert side == axis.input(minimum) - 2 * axis.halo
+        assert side - axis.stride < minimum
+
+
+@given(depth=st.integers(1, 5), ratio=st.floats(1, 40))
+def test_a_coarse_axis_waits_until_the_others_are_within_a_factor_of_two(depth, ratio):
+    coarse, fine = unet_levels(depth, [ratio, 1.0])
+    length, size = ratio, 1.0
+    for level in range(depth):
+        within = length < 2 * size
+        assert coarse.kernels[level] == (3 if within else 1)
+        assert coarse.strides[level] == (2 if within else 1)
+        length, size = length * coarse.strides[level], size * fine.strides[level]
+    assert fine.strides == (2,) * depth
+
+
+def test_spacing_is_relative_to_the_finest_axis():
+    assert relative_spacing([2.0, 0.5, 1.0], 3) == (4.0, 1.0, 2.0)
+    assert relative_spacing([2.0, 0.5, 1.0], 2) == (1.0, 2.0)
+    assert relative_spacing(None, 3) == (1.0, 1.0, 1.0)

@@ -1,21 +1,27 @@
-"""The network is the paper's, and a saved one is the same network."""
+"""The network is the paper's, and what it does follows from its arguments."""
 
 import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
-from unetpipe.geometry import unet_halo, unet_input
-from unetpipe.manifest import read_json, write_json
-from unetpipe.network import UNet, load_network, save_network
+from unetpipe.network import UNet, channels_last
+
+KERNELS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+
+def layers(network):
+    return [module for module in network.modules() if isinstance(module, KERNELS)]
 
 
 def test_the_papers_network():
     network = UNet()
-    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
-    assert len(convolutions) == 23
+    assert len(layers(network)) == 23
     assert sum(p.numel() for p in network.parameters()) == 31_030_658
+    assert [layer.out_channels for layer in layers(network.down)] == [64, 64, 128, 128, 256, 256, 512, 512, 1024, 1024]
 
 
 def test_the_papers_sizes():
@@ -23,61 +29,71 @@ def test_the_papers_sizes():
     assert network(torch.zeros(1, 1, 572, 572)).shape == (1, 2, 388, 388)
 
 
-def test_weights_are_drawn_as_the_paper_says():
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_weights_are_drawn_as_the_paper_says(dimensions):
     torch.manual_seed(0)
-    layer = UNet().down[1][2]  # 3 × 3 over 128 channels
-    assert layer.weight.std().item() == pytest.approx(math.sqrt(2 / (9 * 128)), rel=0.02)  # 147,456 samples
+    for layer in layers(UNet(features=32, depth=2, dimensions=dimensions, downsample="stride")):
+        up = isinstance(layer, nn.ConvTranspose2d | nn.ConvTranspose3d)  # there one input meets each output
+        incoming = layer.in_channels * (1 if up else math.prod(layer.kernel_size))
+        error = 4 / math.sqrt(2 * layer.weight.numel())  # four standard errors of a standard deviation
+        assert layer.weight.std().item() == pytest.approx(math.sqrt(2 / incoming), rel=error)
+        assert not layer.bias.any()
 
 
-@pytest.mark.parametrize("depth", [1, 2, 3])
-def test_an_output_pixel_sees_its_halo_and_no_more(depth):
-    torch.manual_seed(depth)
-    network = UNet(features=2, depth=depth, dropout=0.0).eval()
+arguments = st.fixed_dictionaries(
+    {
+        "channels": st.integers(1, 3),
+        "classes": st.integers(2, 4),
+        "depth": st.integers(1, 3),
+        "features": st.integers(1, 3),
+        "downsample": st.sampled_from(["pool", "stride"]),
+        "normalise": st.booleans(),
+        "dropout": st.sampled_from([0.0, 0.5]),
+    }
+)
+spacings = st.sampled_from([(1, 1), (1, 3), (1, 1, 1), (2, 1, 1), (5, 1, 1), (1, 1.5, 4)])
+
+
+@settings(max_examples=25)
+@given(arguments=arguments, spacing=spacings, seed=st.integers(0, 99))
+def test_an_output_pixel_sees_its_halo_and_no_more(arguments, spacing, seed):
+    torch.manual_seed(seed)
+    network = UNet(dimensions=len(spacing), spacing=spacing, **arguments).eval()
     for parameter in network.parameters():
-        parameter.data.abs_()  # so that no path is cut by a rectifier
-    side = unet_input(2**depth, depth)
-    image = torch.rand(1, 1, side, side, requires_grad=True)
-    halo = unet_halo(depth)
+        parameter.data.abs_().add_(0.1)  # so that no path is cut by a rectifier
+    sides = [axis.input(2) for axis in network.axes]
+    image = torch.zeros(1, arguments["channels"], *sides)
     output = network(image)
-    output[0, 0, 0, 0].backward()
-    rows = image.grad[0, 0].abs().sum(dim=1).nonzero()
-    assert rows.min() == 0
-    assert rows.max() <= 2 * halo + 2**depth - 1
-    assert output.shape[-1] == side - 2 * halo
+    assert output.shape == (1, arguments["classes"], *(axis.output(2) for axis in network.axes))
+    for number, axis in enumerate(network.axes):
+        for at in {0, axis.output(2) - 1}:
+            seen = dependence(network, image, number, at)
+            assert seen[0] >= at // axis.stride * axis.stride  # where what pooling takes together begins
+            assert seen[-1] <= at + axis.stride - 1 + 2 * axis.halo
+        assert dependence(network, image, number, 0)[0] == 0
+        assert dependence(network, image, number, axis.output(2) - 1)[-1] == sides[number] - 1
 
 
-@pytest.mark.parametrize("normalise", [False, True])
-def test_a_saved_network_is_the_same(tmp_path, normalise):
-    network = UNet(features=3, depth=2, channels=2, classes=3, normalise=normalise).eval()
-    save_network(network, tmp_path / "network.json", {"halo": unet_halo(2)})
-    again, note = load_network(tmp_path / "network.json")
-    image = torch.rand(1, 2, 60, 60)
-    assert torch.equal(network(image), again(image))
-    assert note["halo"] == 20
+def dependence(network, image, number, at):
+    """Input positions along an axis on which the outputs at one position depend: there, what is no number shows."""
+    seen = []
+    for position in range(image.shape[2 + number]):
+        marked = image.clone()
+        marked.select(2 + number, position).fill_(torch.nan)
+        with torch.inference_mode():
+            if network(marked).select(2 + number, at).isnan().any():
+                seen.append(position)
+    return seen
 
 
-def test_a_tampered_file_is_refused(tmp_path):
-    path = tmp_path / "network.json"
-    save_network(UNet(features=2, depth=1), path, {})
-    weights = path.with_suffix(".safetensors")
-    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
-    with pytest.raises(ValueError, match="is not the file that"):
-        load_network(path)
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_channels_last_gives_the_same(dimensions):
+    network = UNet(features=4, depth=1, dimensions=dimensions).eval()
+    image = torch.rand(1, 1, *[axis.input(2) for axis in network.axes])
+    expected = network(image)
+    torch.testing.assert_close(channels_last(network)(channels_last(image)), expected, rtol=1e-4, atol=1e-5)  # order
 
 
-def test_an_unknown_argument_is_refused(tmp_path):
-    path = tmp_path / "network.json"
-    save_network(UNet(features=2, depth=1), path, {})
-    note = read_json(path)
-    note["arguments"]["colour"] = 1
-    write_json(path, note)
-    with pytest.raises(ValueError, match="colour"):
-        load_network(path)
-
-
-def test_missing_weights_are_named(tmp_path):
-    path = tmp_path / "network.json"
-    save_network(UNet(features=2, depth=1), path, {})
-    path.with_suffix(".safetensors").unlink()
-    with pytest.raises(FileNotFoundError, match="safetensors is missing"):
-        load_network(path)
+def test_an_unknown_downsampling_is_refused():
+    with pytest.raises(ValueError, match="'max' is not one of"):
+        UNet(downsample="max")

@@ -11,52 +11,66 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenes import prepare
 
-from unetpipe.geometry import unet_halo, unet_input
+from unetpipe.geometry import blocks as cut
 from unetpipe.manifest import read_json
-from unetpipe.network import UNet, save_network
+from unetpipe.network import UNet
 from unetpipe.predict import Predictor, predict_part, publish_probabilities, read_mirrored
+from unetpipe.saved import load_network, save_network
 from unetpipe.store import read_attributes
 
 CPU = {"device": torch.device("cpu"), "precision": torch.float32}
 
 
-def whole_number_network(depth, seed):
+def whole_number_network(depth, seed, **arguments):
     """Weights from −1, 0, 1: sums of small integers are exact in float32, whatever their order."""
     torch.manual_seed(seed)
-    network = UNet(features=2, depth=depth, dropout=0.0).eval()
+    network = UNet(features=2, depth=depth, dropout=0.0, **arguments).eval()
     for parameter in network.parameters():
         parameter.data = torch.randint(-1, 2, parameter.shape).float()
     return network
 
 
-def logits(network, image, rows, columns, minimum):
+def logits(network, image, window, minimum):
     """Logits of a window, from a window of valid sides around it that is mirrored outside the image."""
-    depth = network.arguments["depth"]
-    halo, sides = unet_halo(depth), [unet_input(size, depth) for size in minimum]
     read = tuple(
-        slice(part.start - halo, part.start - halo + side) for part, side in zip((rows, columns), sides, strict=True)
+        slice(part.start - axis.halo, part.start - axis.halo + axis.input(size))
+        for part, axis, size in zip(window, network.axes, minimum, strict=True)
     )
     with torch.inference_mode():
         return network(torch.from_numpy(read_mirrored(image, (slice(None),), read)[None]))[0].numpy()
 
 
-@settings(max_examples=25)
+spacings = st.sampled_from([(1, 1), (1, 1, 1), (3, 1, 1)])
+
+
+@settings(max_examples=40)
 @given(
     depth=st.integers(1, 3),
-    shape=st.tuples(st.integers(1, 50), st.integers(1, 50)),
+    spacing=spacings,
+    downsample=st.sampled_from(["pool", "stride"]),
     blocks=st.integers(1, 3),
     seed=st.integers(0, 10**6),
 )
-def test_tiles_equal_the_whole_exactly(depth, shape, blocks, seed):
-    network = whole_number_network(depth, seed)
-    image = np.random.default_rng(seed).integers(-1, 2, (1, *shape)).astype(np.float32)
-    step = blocks * 2**depth
-    whole = logits(network, image, slice(0, shape[0]), slice(0, shape[1]), shape)
-    for y in range(0, shape[0], step):
-        for x in range(0, shape[1], step):
-            tile = logits(network, image, slice(y, y + step), slice(x, x + step), (step, step))
-            high, wide = min(step, shape[0] - y), min(step, shape[1] - x)
-            np.testing.assert_array_equal(tile[:, :high, :wide], whole[:, y : y + high, x : x + wide])
+def test_tiles_equal_the_whole_exactly(depth, spacing, downsample, blocks, seed):
+    kind = {"dimensions": len(spacing), "spacing": spacing, "downsample": downsample}
+    network = whole_number_network(min(depth, 4 - len(spacing) + 1), seed, **kind)
+    random = np.random.default_rng(seed)
+    shape = random.integers(1, 50 if len(spacing) == 2 else 20, len(spacing))
+    image = random.integers(-1, 2, (1, *shape)).astype(np.float32)
+    whole = logits(network, image, [slice(0, size) for size in shape], shape)
+    sides = [blocks * axis.stride for axis in network.axes]
+    for block in cut(shape, sides):
+        tile = logits(network, image, block.write, sides)
+        inside = tuple(slice(0, part.stop - part.start) for part in block.write)
+        np.testing.assert_array_equal(tile[(slice(None), *inside)], whole[(slice(None), *block.write)])
+
+
+def test_a_wrong_phase_shows():
+    network = whole_number_network(2, 1)
+    image = np.random.default_rng(1).integers(-1, 2, (1, 40, 40)).astype(np.float32)
+    whole = logits(network, image, [slice(0, 40)] * 2, (40, 40))
+    tile = logits(network, image, [slice(2, 10)] * 2, (8, 8))  # not a multiple of the stride
+    assert (tile[:, :8, :8] != whole[:, 2:10, 2:10]).any()
 
 
 @pytest.fixture(scope="module")
@@ -104,16 +118,12 @@ def test_stored_blocks_have_no_seam(made, tmp_path, views):
 
 
 def test_an_image_equals_the_network_called_directly(made, tmp_path):
-    network = UNet(**read_json(made["network"])["arguments"])
-    from unetpipe.network import load_network
-
     network, _ = load_network(made["network"])
     entry = read_json(made["tissue"])["series"][0]
     image = zarr.open_array(Path(made["image"]).parent / "0" / "0", mode="r")[0, 0, 0].astype(np.float32)
     unit = (image - entry["low"][0]) / (entry["high"][0] - entry["low"][0])
-    side = [unet_input(size, 2) for size in unit.shape]
-    halo = unet_halo(2)
-    padded = np.pad(unit, [(halo, s - n - halo) for s, n in zip(side, unit.shape, strict=True)], mode="reflect")
+    axes = zip(network.axes, unit.shape, strict=True)
+    padded = np.pad(unit, [(a.halo, a.input(size) - size - a.halo) for a, size in axes], mode="reflect")
     with torch.inference_mode():
         expected = torch.softmax(network(2 * torch.from_numpy(padded)[None, None] - 1), dim=1)[0, 1].numpy()
     found = arrays(predict(made, tmp_path))[0][0, 0, 0]

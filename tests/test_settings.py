@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[1]
 SCHEMA = yaml.safe_load((ROOT / "workflow" / "schemas" / "config.schema.yaml").read_text())
 DEFAULTS = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 MACHINE = {"sample", "samples", "workers", "threads", "device", "part", "store"}  # not of the config
+SHARED = {"dimensions"}  # of several sections, so it stands above them
 JOBS = {
     "ingest": ingest,
     "truth": write_truth,
@@ -36,7 +37,7 @@ JOBS = {
 
 def keywords(function):
     parameters = inspect.signature(function).parameters.values()
-    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in MACHINE}
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in MACHINE | SHARED}
 
 
 @pytest.mark.parametrize("section", JOBS)
@@ -57,7 +58,7 @@ def test_publishing_takes_what_the_parts_take():
 
 
 def test_every_section_is_a_job():
-    assert set(SCHEMA["properties"]) - {"samples", "data", "network"} == set(JOBS)
+    assert set(SCHEMA["properties"]) - {"samples", "data", "network"} - SHARED == set(JOBS)
 
 
 def test_every_rule_carries_its_revision():

@@ -63,7 +63,7 @@ def load_project(config: dict, folder: Path) -> tuple[list[Sample], Problems]:
         return [], Problems([f"config: samples names {sheet}, which does not exist; write the sheet or mend the path"])
     base = Path(os.path.normpath(folder / config["data"] if config["data"] else sheet.parent))
     samples = read_sheet(sheet, base, config["predict"]["parts"], problems)
-    problems += [*check_sheet(samples, config), *check_sides(config, folder)]
+    problems += [*check_sheet(samples, config), *check_values(config, folder)]
     return samples, problems
 
 
@@ -196,33 +196,53 @@ def check_sheet(samples: list[Sample], config: dict) -> Iterator[str]:
         yield "no sample is in split train; annotate one, or set network to the network.json of a trained network"
 
 
-# ---------------------------------------------------------------- sides
+# ---------------------------------------------------------------- values
 
 
-def check_sides(config: dict, folder: Path) -> Iterator[str]:
+def check_values(config: dict, folder: Path) -> Iterator[str]:
     """What a schema cannot say: numbers that have to fit each other, files that have to exist."""
+    path = folder / config["network"] if config["network"] else None
+    if path and not path.exists():
+        yield f"config: network names {path}, which does not exist; mend the path, or set it to null to train one"
+        return
+    yield from _check_network(config, folder)
+    yield from _check_sides(config, _strides(config, path))
+    low, high = config["mask"]["percentiles"]
+    if low >= high:
+        yield f"config: mask.percentiles {low}, {high} do not rise; set the lower one first"
+
+
+def _strides(config: dict, network: Path | None) -> list[int]:
+    """Of what the blocks have to be multiples, one number an axis: of a network that is yet to be trained the most."""
+    if network:
+        return [stride for stride, *_ in read_json(network)["axes"]]
+    return [2 ** config["train"]["depth"]] * config["dimensions"]
+
+
+def _check_network(config: dict, folder: Path) -> Iterator[str]:
+    backbone, pretrained = config["train"]["backbone"], config["train"]["pretrained"]
+    if backbone and config["dimensions"] == 3:
+        yield f"config: train.backbone {backbone} sees planes only; set dimensions to 2, or train.backbone to null"
+    if pretrained and not backbone:
+        yield f"config: train.pretrained {pretrained} are weights of a timm model; name it in train.backbone"
+    if pretrained not in (None, "cache") and not (folder / pretrained).exists():
+        yield f"config: train.pretrained names {folder / pretrained}, which does not exist; mend the path"
+
+
+def _check_sides(config: dict, strides: list[int]) -> Iterator[str]:
     chunk, shard, block = config["ingest"]["chunk"], config["ingest"]["shard"], config["predict"]["block"]
-    depth = config["train"]["depth"]
-    if config["network"]:
-        path = folder / config["network"]
-        if not path.exists():
-            yield f"config: network names {path}, which does not exist; mend the path, or set it to null to train one"
-            return
-        depth = read_json(path)["arguments"]["depth"]
     if shard % chunk:
         right = -(-shard // chunk) * chunk
         yield f"config: ingest.shard {shard} is not a multiple of ingest.chunk {chunk}; set it to {right}"
-    step = 2**depth
-    if block % step:
-        yield (
-            f"config: predict.block {block} is not a multiple of 2^depth = {step}, so blocks would pool on "
-            f"other phases than the whole image; set it to {-(-block // step) * step}"
-        )
+    for key, stride in {"planes": strides[-3:-2], "block": strides[-1:]}.items():
+        side = config["predict"][key]
+        if stride and side % stride[0]:
+            yield (
+                f"config: predict.{key} {side} is not a multiple of the network's stride {stride[0]} (2^depth), so "
+                f"blocks would pool on other phases than the whole image; set it to {-(-side // stride[0]) * stride[0]}"
+            )
     if block % chunk:
         yield (
             f"config: predict.block {block} is not a multiple of ingest.chunk {chunk}, so two blocks would write one "
             f"chunk; set it to {-(-block // chunk) * chunk}"
         )
-    low, high = config["mask"]["percentiles"]
-    if low >= high:
-        yield f"config: mask.percentiles {low}, {high} do not rise; set the lower one first"

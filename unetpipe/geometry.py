@@ -53,22 +53,72 @@ def reflect(start: int, stop: int, size: int) -> np.ndarray:
     return np.minimum(index, period - index)
 
 
-def unet_halo(depth: int) -> int:
-    """Pixels that the valid-convolution U-Net loses on each side (92 at depth 4).
+def relative_spacing(pixel_size: Sequence[float] | None, dimensions: int) -> tuple[float, ...]:
+    """Size of a pixel along each axis that a network sees, in units of the finest; 1 where unknown.
 
-    At level k a pair of 3 × 3 convolutions loses two pixels a side, of 2^k pixels of the image each;
-    every level but the lowest has two such pairs.
+    Parameters
+    ----------
+    pixel_size : (z, y, x) of float, optional
+        µm.
+    dimensions : 2 or 3
     """
-    return 4 * (2**depth - 1) + 2 * 2**depth
+    sizes = tuple(pixel_size or (1.0, 1.0, 1.0))[-dimensions:]
+    return tuple(size / min(sizes) for size in sizes)
 
 
-def unet_output(minimum: int, depth: int) -> int:
-    """The smallest output of a U-Net of this depth with at least `minimum` pixels (512 → 516 at depth 4)."""
-    lost = 4 * (2**depth - 1)
-    coarse = max(1, -(-(minimum + lost) // 2**depth))
-    return coarse * 2**depth - lost
+class Axis(NamedTuple):
+    """What a network does along one axis of the image, pixels."""
+
+    stride: int  # blocks start at its multiples: poolings then meet the phase of the whole image
+    halo: int  # context that an output pixel needs on each side
+    lost: int  # outputs are so much shorter than a multiple of the stride
+
+    def output(self, minimum: int) -> int:
+        """The smallest output of at least `minimum` pixels (the paper's network: 512 → 516)."""
+        return max(1, -(-(minimum + self.lost) // self.stride)) * self.stride - self.lost
+
+    def input(self, minimum: int) -> int:
+        """The input that gives `output(minimum)`: every pooling meets an even side (388 → 572)."""
+        return self.output(minimum) + 2 * self.halo
 
 
-def unet_input(minimum: int, depth: int) -> int:
-    """The input that gives `unet_output(minimum, depth)`: every pooling meets an even side (388 → 572)."""
-    return unet_output(minimum, depth) + 2 * unet_halo(depth)
+class Levels(NamedTuple):
+    """Kernels and strides of a valid-convolution U-Net along one axis, from the top level down."""
+
+    kernels: tuple[int, ...]  # of the two convolutions before, and the two after, what lies below
+    strides: tuple[int, ...]  # between a level and the next: one fewer
+
+    def axis(self) -> Axis:
+        """A pair of convolutions loses kernel − 1 pixels a side; one pixel of level k is `scale` of the image's."""
+        scale, lost = 1, 0
+        for kernel, stride in zip(self.kernels, self.strides, strict=False):
+            lost += 2 * (kernel - 1) * scale
+            scale *= stride
+        return Axis(stride=scale, halo=lost + (self.kernels[-1] - 1) * scale, lost=lost)
+
+    def crops(self) -> list[int]:
+        """By how much the skip connection of each level is longer than what it meets, on each side."""
+        below = [Levels(self.kernels[k + 1 :], self.strides[k + 1 :]).axis().halo for k in range(len(self.strides))]
+        return [stride * halo for stride, halo in zip(self.strides, below, strict=True)]
+
+
+def unet_levels(depth: int, spacing: Sequence[float]) -> list[Levels]:
+    """Kernels and strides along each axis: nothing is convolved or pooled along an axis while it is coarse.
+
+    Coarse is an axis whose pixels are at least twice as long as the finest axis' at that level.
+
+    Parameters
+    ----------
+    depth : int
+        Number of poolings.
+    spacing : sequence of float
+        Size of a pixel of the image along each axis.
+    """
+    sizes, fine = list(spacing), []
+    for _ in range(depth + 1):
+        fine.append([size < 2 * min(sizes) for size in sizes])
+        sizes = [size * 2 if close else size for size, close in zip(sizes, fine[-1], strict=True)]
+    return [
+        Levels(tuple(3 if close else 1 for close in axis), tuple(2 if close else 1 for close in axis[:-1]))
+        for axis in zip(*fine, strict=True)
+    ]

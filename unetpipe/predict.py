@@ -1,6 +1,6 @@
 """Overlap-tile prediction of whole stores: blocks give what the whole image would give.
 
-Letters of shapes: C channels, Y X space, K classes.
+Letters of shapes: C channels, Z Y X space, K classes; planes are volumes of one slice.
 """
 
 import logging
@@ -14,11 +14,12 @@ import torch
 
 from unetpipe.blocks import Done, Ledger, Task, raise_failures, run
 from unetpipe.device import choose_device, choose_precision
-from unetpipe.geometry import Block, blocks, reflect, unet_halo, unet_output
+from unetpipe.geometry import Axis, Block, blocks, reflect
 from unetpipe.grey import to_unit
 from unetpipe.manifest import array_digest, digest, read_json, write_json
-from unetpipe.network import UNet, channels_last, load_network
+from unetpipe.network import Network, channels_last
 from unetpipe.revisions import REVISIONS
+from unetpipe.saved import axes_of, load_network
 from unetpipe.store import (
     create_array,
     label_path,
@@ -37,38 +38,39 @@ class Predictor:
 
     Parameters
     ----------
-    network : UNet
+    network : UNet or PretrainedUNet
     views : int
-        1, or 8: the mean over all rotations and mirror images (the paper's results average seven).
+        1, or 8: the mean over all rotations and mirror images of the plane (the paper's results average seven).
     device : torch.device
     precision : torch.dtype
     """
 
-    def __init__(self, network: UNet, *, views: int, device: torch.device, precision: torch.dtype):
+    def __init__(self, network: Network, *, views: int, device: torch.device, precision: torch.dtype):
         self.network = channels_last(network.to(device)).eval()
         self.views, self.device, self.precision = views, device, precision
         self.lock = Lock()
 
-    def __call__(self, grey_CYX: np.ndarray) -> np.ndarray:
-        """Probabilities of the classes but the background, (K − 1, Y − 2 halo, X − 2 halo) uint8 of p × 255.
+    def __call__(self, grey_CZYX: np.ndarray) -> np.ndarray:
+        """Probabilities of the classes but the background, uint8 of p × 255; each axis is 2 halo shorter.
 
         Parameters
         ----------
-        grey_CYX : (C, Y, X) float32
+        grey_CZYX : float32
             0 … 1 between the percentiles of the series; valid sides.
         """
+        planar = len(self.network.axes) == 2
         with self.lock, torch.inference_mode():
-            tile = torch.from_numpy(grey_CYX).to(self.device)[None] * 2 - 1
+            tile = torch.from_numpy(grey_CZYX[:, 0] if planar else grey_CZYX).to(self.device)[None] * 2 - 1
             mean = torch.stack([self._view(tile, number) for number in range(self.views)]).mean(dim=0)
-            return (mean[0, 1:] * 255).round().to(torch.uint8).cpu().numpy()
+            found = (mean[0, 1:] * 255).round().to(torch.uint8).cpu().numpy()
+        return found[:, None] if planar else found
 
     def _view(self, tile: torch.Tensor, number: int) -> torch.Tensor:
         turns, mirrored = number % 4, number >= 4
-        turned = torch.rot90(tile.flip(-1) if mirrored else tile, turns, (2, 3))
-        turned = turned.contiguous(memory_format=torch.channels_last)
+        turned = channels_last(torch.rot90(tile.flip(-1) if mirrored else tile, turns, (-2, -1)))
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
             logits = self.network(turned)
-        back = torch.rot90(torch.softmax(logits.float(), dim=1), -turns, (2, 3))
+        back = torch.rot90(torch.softmax(logits.float(), dim=1), -turns, (-2, -1))
         return back.flip(-1) if mirrored else back
 
 
@@ -80,6 +82,7 @@ class Job(NamedTuple):
     statistics: list[dict]
     network: dict
     block: int
+    planes: int
     views: int
 
     @property
@@ -88,16 +91,15 @@ class Job(NamedTuple):
         pairs = zip(self.entries, self.statistics, strict=True)
         inputs = [[e["digest"], s["digest"], s["low"], s["high"]] for e, s in pairs]
         network = [self.network["digest"], self.network["precision"]]
-        return [REVISIONS["predict"], inputs, network, self.block, self.views]
+        return [REVISIONS["predict"], inputs, network, self.block, self.planes, self.views]
 
 
 class Unit(NamedTuple):
-    """One network call: a block of one (t, z) plane of one series."""
+    """One network call: a block of one plane or volume of one series."""
 
     number: int  # of the series
     t: int
-    z: int
-    block: Block
+    block: Block  # axes z, y, x
 
     @property
     def name(self) -> str:
@@ -106,12 +108,12 @@ class Unit(NamedTuple):
 
     @property
     def where(self) -> str:
-        """Plane and corner."""
-        y, x = (part.start for part in self.block.write)
-        return f"t {self.t}, z {self.z}, y {y}, x {x}"
+        """Time point and corner."""
+        z, y, x = (part.start for part in self.block.write)
+        return f"t {self.t}, z {z}, y {y}, x {x}"
 
 
-def open_job(image: str, tissue: str, network: str, *, sample: str, block: int, views: int) -> Job:
+def open_job(image: str, tissue: str, network: str, *, sample: str, block: int, planes: int, views: int) -> Job:
     """Read the manifests; refuse an image that the network was not made for."""
     note, entries = read_json(network), read_attributes(image)["series"]
     expected = note["arguments"]["channels"]
@@ -122,26 +124,36 @@ def open_job(image: str, tissue: str, network: str, *, sample: str, block: int, 
                 f"network {network} was trained on {expected}; choose {expected} of {', '.join(entry['channels'])} "
                 "in the column channels of its row, or in ingest.channels for all rows"
             )
-    return Job(Path(image).parent, entries, read_json(tissue)["series"], note, block, views)
+    return Job(Path(image).parent, entries, read_json(tissue)["series"], note, block, planes, views)
 
 
 def units(job: Job) -> list[Unit]:
     """All network calls of a sample, in a fixed order."""
     return [
-        Unit(number, t, z, block)
+        Unit(number, t, block)
         for number, entry in enumerate(job.entries)
         for t in range(entry["shape"][0])
-        for z in range(entry["shape"][2])
-        for block in _plane_blocks(entry["shape"][-2:], job.block, job.network["arguments"]["depth"])
+        for block in volume_blocks(entry["shape"][2:], (job.planes, job.block, job.block), axes_of(job.network))
     ]
 
 
-def _plane_blocks(shape, block: int, depth: int) -> list[Block]:
-    """Blocks of a plane; an image smaller than a block is one block of its own size."""
-    step = 2**depth
-    sides = [min(block, -(-size // step) * step) for size in shape]
-    halo = [(unet_halo(depth), unet_halo(depth) + unet_output(side, depth) - side) for side in sides]
-    return list(blocks(shape, sides, halo))
+def volume_blocks(shape, sides, axes: tuple[Axis, ...]) -> list[Block]:
+    """Blocks of a volume, slice by slice for a planar network; one that is smaller than a block is one of its size.
+
+    Parameters
+    ----------
+    shape, sides : (z, y, x)
+        Of the volume and of a block, pixels.
+    axes
+        Of the network.
+    """
+    if len(axes) == 2:
+        axes, sides = (Axis(stride=1, halo=0, lost=0), *axes), (1, *sides[1:])
+    fitting = [
+        min(side, -(-size // axis.stride) * axis.stride) for size, side, axis in zip(shape, sides, axes, strict=True)
+    ]
+    halo = [(axis.halo, axis.halo + axis.output(side) - side) for side, axis in zip(fitting, axes, strict=True)]
+    return list(blocks(shape, fitting, halo))
 
 
 def predict_part(
@@ -155,6 +167,7 @@ def predict_part(
     part: int = 0,
     parts: int = 1,
     block: int = 512,
+    planes: int = 32,
     views: int = 1,
     device: str = "auto",
     threads: int = 1,
@@ -171,8 +184,9 @@ def predict_part(
         Root `zarr.json` of the store of probabilities; `publish_probabilities` writes it, not this.
     part, parts : int
         This part of so many: every `parts`-th block.
-    block : int
-        Side of what one network call writes, pixels: a multiple of 2^depth and of the chunk.
+    block, planes : int
+        Side of what one network call writes, and its depth in volumes, pixels: multiples of the
+        network's stride, `block` also of the chunk.
     views : int
         See `Predictor`.
     device, threads
@@ -184,12 +198,13 @@ def predict_part(
         If a series cannot be predicted, after all others; it names all that failed.
     """
     torch.set_num_threads(threads)
-    job = open_job(image, tissue, network, sample=sample, block=block, views=views)
+    job = open_job(image, tissue, network, sample=sample, block=block, planes=planes, views=views)
     with Ledger(Path(store).parent, "predict", job.key, part=str(part)) as ledger:
         failures: dict[str, Exception] = {}
         mine = units(job)[part::parts]
         if any(unit.name not in ledger.finished for unit in mine):
             rebuilt, note = load_network(network)
+            _say_context(rebuilt.axes, job)
             place = choose_device(device)
             predictor = Predictor(
                 rebuilt, views=views, device=place, precision=choose_precision(note["precision"], place)
@@ -228,29 +243,46 @@ def _coarse_tissue(job: Job, number: int) -> np.ndarray:
     return open_array(folder / str(job.statistics[number]["level"]))[...]
 
 
+def _say_context(axes: tuple[Axis, ...], job: Job) -> None:
+    sides = (job.planes, job.block, job.block)[-len(axes) :]
+    more = np.prod([axis.input(side) / side for axis, side in zip(axes, sides, strict=True)])
+    halos = " x ".join(str(axis.halo) for axis in axes)
+    logger.info(
+        "the network's receptive field reaches %s pixels: %.2f times the pixels of a block are read", halos, more
+    )
+
+
 def _predict_block(unit: Unit, source, tissue, statistics: dict, target, predictor: Predictor) -> Done:
-    y, x = unit.block.write
+    z, y, x = unit.block.write
     scale = 2 ** statistics["level"]
-    seen = tissue[unit.t, unit.z, y.start // scale : -(-y.stop // scale), x.start // scale : -(-x.stop // scale)]
-    region = (slice(unit.t, unit.t + 1), slice(None), slice(unit.z, unit.z + 1), y, x)
-    whole = (*region[:1], slice(0, target.shape[1]), *region[2:])
+    seen = tissue[unit.t, z, y.start // scale : -(-y.stop // scale), x.start // scale : -(-x.stop // scale)]
+    region = (slice(unit.t, unit.t + 1), slice(0, target.shape[1]), *unit.block.write)
     if not seen.any():
-        return Done(write_region(target, whole, np.zeros((), np.uint8)), skipped="no tissue")
-    pixels = read_mirrored(source, (unit.t, slice(None), unit.z), unit.block.read)
-    found = predictor(to_unit(pixels, statistics, axis=0))[:, : y.stop - y.start, : x.stop - x.start]
-    return Done(write_region(target, whole, found[None, :, None]), array_digest(found))
+        return Done(write_region(target, region, np.zeros((), np.uint8)), skipped="no tissue")
+    pixels = read_mirrored(source, (unit.t, slice(None)), unit.block.read)
+    found = predictor(to_unit(pixels, statistics, axis=0))
+    found = found[(slice(None), *(slice(0, part.stop - part.start) for part in unit.block.write))]
+    return Done(write_region(target, region, found[None]), array_digest(found))
 
 
 def read_mirrored(array, front: tuple, window: tuple[slice, ...]) -> np.ndarray:
-    """Read a window of the last two axes that may leave the array: mirrored there as NumPy's `reflect`."""
-    rows, columns = (reflect(part.start, part.stop, size) for part, size in zip(window, array.shape[-2:], strict=True))
-    inside = (slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1))
-    pixels = array[(*front, *inside)]
-    return pixels[..., (rows - rows.min())[:, None], columns - columns.min()]
+    """Read a window of the last axes that may leave the array: mirrored there as NumPy's `reflect`."""
+    sizes = array.shape[-len(window) :]
+    index = [reflect(part.start, part.stop, size) for part, size in zip(window, sizes, strict=True)]
+    pixels = array[(*front, *(slice(along.min(), along.max() + 1) for along in index))]
+    return pixels[(..., *np.ix_(*(along - along.min() for along in index)))]
 
 
 def publish_probabilities(
-    image: str, tissue: str, network: str, output: str, *, sample: str, block: int = 512, views: int = 1
+    image: str,
+    tissue: str,
+    network: str,
+    output: str,
+    *,
+    sample: str,
+    block: int = 512,
+    planes: int = 32,
+    views: int = 1,
 ) -> None:
     """Write the root of a store of probabilities, once every block is accounted for.
 
@@ -259,7 +291,7 @@ def publish_probabilities(
     RuntimeError
         If a block is neither computed nor skipped for a reason.
     """
-    job = open_job(image, tissue, network, sample=sample, block=block, views=views)
+    job = open_job(image, tissue, network, sample=sample, block=block, planes=planes, views=views)
     store = Path(output).parent
     Path(output).unlink(missing_ok=True)
     with Ledger(store, "predict", job.key, part="publish") as ledger:

@@ -1,6 +1,6 @@
-"""Tiles for training: drawn from the planes on the device, a pure function of (seed, step).
+"""Tiles for training: drawn from the annotated images on the device, a pure function of (seed, step).
 
-Letters of shapes: B batch, C channels, Y X space.
+Letters of shapes: B batch, C channels, Z Y X space; planes are volumes of one slice.
 """
 
 from pathlib import Path
@@ -9,23 +9,30 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from unetpipe.augment import Augmentation, recolour, sample, sampling_field
+from unetpipe.augment import Augmentation, recolour, sampling_field
+from unetpipe.geometry import relative_spacing
 from unetpipe.grey import to_unit
 from unetpipe.manifest import read_json
+from unetpipe.network import channels_last
+from unetpipe.sampling import sample
 from unetpipe.store import IGNORED, open_array, read_attributes
 
 
-class Plane(NamedTuple):
-    """One annotated plane on the training device."""
+class Annotated(NamedTuple):
+    """One annotated plane or volume on the training device."""
 
-    image_CYX: torch.Tensor  # grey values, 0 … 1 between the percentiles of the series
-    truth_2YX: torch.Tensor  # target class and border term
+    image_CZYX: torch.Tensor  # grey values, 0 … 1 between the percentiles of the series
+    target_ZYX: torch.Tensor  # class, uint8
+    border_ZYX: torch.Tensor  # border term, uint8
+    scale: float  # of one step of the border term, class weights
+    spacing: tuple[float, ...]  # z, y, x: size of a pixel in units of the finest
 
 
 class Drawing(NamedTuple):
     """How tiles are drawn."""
 
-    sides: tuple[int, int]  # of the input and of the output of the network, pixels
+    sides: tuple[int, ...]  # of the input of the network, z y x, pixels
+    margins: tuple[int, ...]  # by how much its output is shorter at each end
     batch: int
     seed: int
     augmentation: Augmentation
@@ -51,46 +58,52 @@ def _series_of(image: Path, tissue: Path, weights: Path) -> list[dict]:
     return [{"image": i, "tissue": t, "weights": w, **folders} for i, t, w in zip(*parts, strict=True)]
 
 
-def load_planes(entry: dict, device: torch.device) -> list[Plane]:
-    """All (t, z) planes of one series."""
+def load(entry: dict, dimensions: int, device: torch.device) -> list[Annotated]:
+    """All (t, z) planes of one series, or all its volumes."""
     path = entry["image"]["path"]
     pixels = open_array(entry["images"] / path / "0")[...]
     target, border = (open_array(entry["truth"] / path / name) for name in ("target", "border"))
-    scale = border.attrs["unetpipe"]["scale"]
-    truth = np.stack([target[...].astype(np.float32), border[...] * np.float32(scale)], axis=1)
     grey = to_unit(pixels, entry["tissue"], axis=1)
+    scale = border.attrs["unetpipe"]["scale"]
+    spacing = (1.0, *relative_spacing(entry["image"]["pixel_size"], dimensions))[-3:]
+    depth = grey.shape[2]
+    slabs = [slice(z, z + 1) for z in range(depth)] if dimensions == 2 else [slice(0, depth)]
     return [
-        Plane(*(torch.from_numpy(np.ascontiguousarray(values[t, :, z])).to(device) for values in (grey, truth)))
-        for t in range(grey.shape[0])
-        for z in range(grey.shape[2])
+        Annotated(_to(grey[t][:, z], device), _to(target[t, z], device), _to(border[t, z], device), scale, spacing)
+        for t in range(len(grey))
+        for z in slabs
     ]
 
 
-def draw_batch(planes: list[Plane], drawing: Drawing, step: int):
+def _to(values: np.ndarray, device: torch.device) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values)).to(device)
+
+
+def draw_batch(spaces: list[Annotated], drawing: Drawing, step: int):
     """The tiles of one step, a pure function of (seed, step).
 
     Returns
     -------
-    image (B, C, Y, X) float32, target (B, Y, X) int64, weight (B, Y, X) float32
-        Target and weight cover what the network's output covers.
+    image (B, C, Z, Y, X) float32, target (B, Z, Y, X) int64, weight (B, Z, Y, X) float32
+        Without Z where the tile is a plane. Target and weight cover what the network's output covers.
     """
-    generator = torch.Generator().manual_seed(drawing.seed * 2**32 + step)
-    areas = torch.tensor([plane.image_CYX[0].numel() for plane in planes], dtype=torch.float64)
-    chosen = torch.multinomial(areas, drawing.batch, replacement=True, generator=generator)
-    tiles = [_draw_tile(planes[index], drawing, generator) for index in chosen.tolist()]
+    number = drawing.seed * 2**32 + step
+    generator = torch.Generator().manual_seed(number)
+    noise = torch.Generator(drawing.device).manual_seed(number)
+    sizes = torch.tensor([space.target_ZYX.numel() for space in spaces], dtype=torch.float64)
+    chosen = torch.multinomial(sizes, drawing.batch, replacement=True, generator=generator)
+    tiles = [_draw_tile(spaces[index], drawing, generator, noise) for index in chosen.tolist()]
     image, target, border = (torch.stack(parts) for parts in zip(*tiles, strict=True))
     known = target != IGNORED
     weight = torch.where(known, drawing.class_weights[torch.where(known, target, 0)] + border, 0)
-    return image.contiguous(memory_format=torch.channels_last), target, weight
+    if drawing.sides[0] == 1:
+        image, target, weight = image.squeeze(2), target.squeeze(1), weight.squeeze(1)
+    return channels_last(image), target, weight
 
 
-def _draw_tile(plane: Plane, drawing: Drawing, generator: torch.Generator):
-    wide, narrow = drawing.sides
-    y, x = (torch.rand(2, generator=generator) * torch.tensor(plane.image_CYX.shape[1:])).tolist()
-    field = sampling_field((y, x), (wide, wide), drawing.augmentation, generator).to(drawing.device)
-    image = recolour(sample(plane.image_CYX, field, "bicubic"), drawing.augmentation, generator)
-    margin = (wide - narrow) // 2
-    inner = field[margin : margin + narrow, margin : margin + narrow]
-    target = sample(plane.truth_2YX[:1], inner, "nearest")[0].round().long()
-    border = sample(plane.truth_2YX[1:], inner, "bilinear")[0]
-    return image, target, border
+def _draw_tile(space: Annotated, drawing: Drawing, generator: torch.Generator, noise: torch.Generator):
+    at = (torch.rand(3, generator=generator) * torch.tensor(space.target_ZYX.shape)).long().tolist()
+    field = sampling_field(at, drawing.sides, space.spacing, drawing.augmentation, generator)
+    truth = space.target_ZYX, space.border_ZYX
+    image, target, border = sample(space.image_CZYX, *truth, field, drawing.margins)
+    return recolour(image, drawing.augmentation, generator, noise), target.long(), border * space.scale

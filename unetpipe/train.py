@@ -1,28 +1,28 @@
-"""Trains the U-Net on the annotated samples, so that a stopped run goes on as if it had never stopped.
-
-Letters of shapes: B batch, C channels, Y X space, K classes.
-"""
+"""Trains the U-Net on the annotated samples, so that a stopped run goes on as if it had never stopped."""
 
 import logging
 import math
 import signal
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.nn import functional
+from torch import nn
 
 from unetpipe.augment import Augmentation
 from unetpipe.device import choose_device, choose_precision
-from unetpipe.geometry import unet_halo, unet_input, unet_output
+from unetpipe.geometry import Axis, relative_spacing
 from unetpipe.log import Progress
-from unetpipe.manifest import digest, replacing
-from unetpipe.network import UNet, channels_last, save_network
+from unetpipe.loss import soft_dice, weighted_cross_entropy
+from unetpipe.manifest import digest, file_digest, replacing
+from unetpipe.network import Network, UNet, channels_last
+from unetpipe.pretrained import PretrainedUNet, find_weights
 from unetpipe.revisions import REVISIONS
-from unetpipe.store import IGNORED, read_attributes
-from unetpipe.tiles import Drawing, Plane, draw_batch, list_series, load_planes
+from unetpipe.saved import save_network
+from unetpipe.store import read_attributes
+from unetpipe.tiles import Annotated, Drawing, draw_batch, list_series, load
 
 logger = logging.getLogger(__name__)
 SAVE_EVERY = 60.0  # seconds between checkpoints
@@ -44,16 +44,22 @@ def train(
     weights: list[str],
     output: str,
     *,
+    dimensions: int = 2,
     depth: int = 4,
     features: int = 32,
+    downsample: str = "pool",
     dropout: float = 0.5,
     normalise: bool = False,
+    backbone: str | None = None,
+    pretrained: str | None = None,
     tile: int = 388,
+    planes: int = 16,
     batch: int = 1,
     steps: int = 2000,
     optimiser: str = "adamw",
     learning_rate: float = 5e-4,
     balance: float = 1.0,
+    dice: float = 0.0,
     precision: str = "auto",
     seed: int = 1,
     augment: dict | None = None,
@@ -69,10 +75,14 @@ def train(
         weights; one of each for every training sample.
     output : path
         `network.json`, written last; `network.safetensors` and the checkpoint lie beside it.
-    depth, features, dropout, normalise
+    dimensions, depth, features, downsample, dropout, normalise
         See `network.UNet`.
-    tile : int
-        Side of the output that one step sees, pixels; raised to the next valid one.
+    backbone, pretrained : str, optional
+        See `pretrained.PretrainedUNet` and `pretrained.find_weights`; the U-Net's own contracting
+        path, random weights if not given.
+    tile, planes : int
+        Side of the output that one step sees, and its depth in volumes, pixels; raised to the next
+        valid ones.
     batch : int
         Tiles a step.
     steps : int
@@ -81,8 +91,10 @@ def train(
         AdamW, or the paper's gradient descent with momentum 0.99; the rate falls as a cosine.
     balance : float
         0: all classes weigh alike; 1: by the inverse of their share of pixels.
+    dice : float
+        Weight of a soft Dice term beside the cross-entropy.
     precision : "auto", "bf16" or "float32"
-        Auto: bf16 where the hardware has it.
+        Auto: bf16 where it is the faster.
     augment : dict
         See `augment.Augmentation`.
     device : "auto", "cpu" or "cuda"
@@ -98,36 +110,67 @@ def train(
     place = choose_device(device)
     arithmetic = choose_precision(precision, place)
     series = list_series(images, tissues, weights)
-    classes = max(read_attributes(path)["classes"] for path in weights)
-    shape = {"depth": depth, "features": features, "dropout": dropout, "normalise": normalise, "classes": classes}
-    plan = {"tile": tile, "batch": batch, "steps": steps, "optimiser": optimiser, "learning_rate": learning_rate}
-    plan |= {"balance": balance, "precision": str(arithmetic), "seed": seed, "augment": augment or {}}
-    inputs = [[entry[part]["digest"] for part in ("image", "tissue", "weights")] for entry in series]
-    frequencies = np.sum([entry["weights"]["pixels"] for entry in series], axis=0)[:classes]
+    frequencies = np.sum([entry["weights"]["pixels"] for entry in series], axis=0)
+    shape: dict[str, Any] = {"depth": depth, "features": features, "dropout": dropout}
+    shape |= {"channels": len(series[0]["image"]["channels"])}
+    shape |= {"classes": max(read_attributes(path)["classes"] for path in weights)}
+    kind: dict[str, Any] = {"dimensions": dimensions, "downsample": downsample, "normalise": normalise}
+    torch.manual_seed(seed)
+    if backbone:
+        start = find_weights(backbone, pretrained) if pretrained else None
+        network: Network = PretrainedUNet(backbone=backbone, weights=start, **shape)
+    else:
+        start = None
+        network = UNet(spacing=_one_spacing(series) if dimensions == 3 else None, **shape, **kind)
+    network = channels_last(network.to(place))
+    sides, margins = tile_sides(network.axes, tile, planes)
     drawing = Drawing(
-        sides=(unet_input(tile, depth), unet_output(tile, depth)),
+        sides=sides,
+        margins=margins,
         batch=batch,
         seed=seed,
         augmentation=Augmentation(**augment or {}),
-        class_weights=torch.tensor(class_weights(frequencies, balance), dtype=torch.float32, device=place),
+        class_weights=_class_weights(frequencies[: shape["classes"]], balance, place),
         device=place,
     )
-    torch.manual_seed(seed)
-    channels = series[0]["image"]["channels"]
-    network = channels_last(UNet(channels=len(channels), **shape).to(place))
-    run = Run(plan, arithmetic, digest([REVISIONS["train"], inputs, shape, plan]), Path(output).parent)
-    curve = optimise(network, [plane for entry in series for plane in load_planes(entry, place)], drawing, run)
+    plan = {"tile": tile, "planes": planes, "batch": batch, "steps": steps, "optimiser": optimiser, "seed": seed}
+    plan |= {"learning_rate": learning_rate, "balance": balance, "dice": dice, "augment": augment or {}}
+    plan |= {"precision": str(arithmetic), "pretrained": start and file_digest(start)}
+    inputs = [[entry[part]["digest"] for part in ("image", "tissue", "weights")] for entry in series]
+    key = digest([REVISIONS["train"], inputs, network.arguments, plan])
+    run = Run(plan, arithmetic, key, Path(output).parent)
+    curve = optimise(network, [space for entry in series for space in load(entry, dimensions, place)], drawing, run)
     note = {
         "revision": REVISIONS["train"],
         "key": run.key,
-        "channels": channels,
+        "channels": series[0]["image"]["channels"],
         "precision": str(arithmetic).removeprefix("torch."),
-        "halo": unet_halo(depth),
-        "settings": shape | plan,
+        "settings": plan,
         "class_weights": drawing.class_weights.tolist(),
         "curve": curve,
     }
     save_network(network, output, note)
+
+
+def tile_sides(axes: tuple[Axis, ...], tile: int, planes: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Sides of a network's input, and by how much its output is shorter at each end, z y x; one plane if it is flat."""
+    flat = (Axis(stride=1, halo=0, lost=0),) * (3 - len(axes))
+    wanted = (planes if len(axes) == 3 else 1, tile, tile)
+    every = (*flat, *axes)
+    return tuple(axis.input(side) for axis, side in zip(every, wanted, strict=True)), tuple(axis.halo for axis in every)
+
+
+def _one_spacing(series: list[dict]) -> tuple[float, ...]:
+    """The relative size of a voxel, which all training volumes share."""
+    first, *others = [entry["image"] for entry in series]
+    spacing = relative_spacing(first["pixel_size"], 3)
+    for other in others:
+        if not np.allclose(relative_spacing(other["pixel_size"], 3), spacing, rtol=0.1):
+            raise ValueError(
+                f"{other['name']} has voxels of {other['pixel_size']} µm, {first['name']} of {first['pixel_size']} µm: "
+                "one network cannot learn both; give them one shape by ingest.pixel_size, or train on one of them"
+            )
+    return spacing
 
 
 def class_weights(frequencies: np.ndarray, balance: float) -> np.ndarray:
@@ -153,14 +196,11 @@ def class_weights(frequencies: np.ndarray, balance: float) -> np.ndarray:
     return weight / (weight * share).sum()
 
 
-def weighted_cross_entropy(logits_BKYX, target_BYX, weight_BYX) -> torch.Tensor:
-    """The paper's energy, eq. 1, as a mean: −Σ w log softmax(a)_target / Σ w."""
-    safe = torch.where(target_BYX == IGNORED, 0, target_BYX)
-    loss = functional.cross_entropy(logits_BKYX.float(), safe, reduction="none")
-    return (weight_BYX * loss).sum() / weight_BYX.sum().clamp_min(1e-6)
+def _class_weights(frequencies, balance: float, device: torch.device) -> torch.Tensor:
+    return torch.tensor(class_weights(frequencies, balance), dtype=torch.float32, device=device)
 
 
-def optimise(network: UNet, planes: list[Plane], drawing: Drawing, run: Run) -> list[list[float]]:
+def optimise(network: nn.Module, spaces: list[Annotated], drawing: Drawing, run: Run) -> list[list[float]]:
     """The training loop; returns the loss curve as [step, mean loss] pairs.
 
     Raises
@@ -177,10 +217,12 @@ def optimise(network: UNet, planes: list[Plane], drawing: Drawing, run: Run) -> 
     network.train()
     for step in range(start, steps):
         torch.manual_seed(drawing.seed * 2**32 + step)  # dropout
-        image, target, weight = draw_batch(planes, drawing, step)
+        image, target, weight = draw_batch(spaces, drawing, step)
         with torch.autocast(drawing.device.type, run.precision, enabled=run.precision != torch.float32):
             logits = network(2 * image - 1)
         loss = weighted_cross_entropy(logits, target, weight)
+        if run.plan["dice"]:
+            loss = loss + run.plan["dice"] * soft_dice(logits, target)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         for group in optimiser.param_groups:
@@ -207,7 +249,7 @@ def learning_rate(step: int, steps: int, highest: float) -> float:
     return highest * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
-def make_optimiser(network: UNet, plan: dict) -> torch.optim.Optimizer:
+def make_optimiser(network: nn.Module, plan: dict) -> torch.optim.Optimizer:
     """AdamW, or the gradient descent with momentum 0.99 of the paper's section 3."""
     if plan["optimiser"] == "sgd":
         return torch.optim.SGD(network.parameters(), lr=plan["learning_rate"], momentum=0.99, fused=True)

@@ -1,14 +1,16 @@
 """The paper's weight maps: what the loss pays for the background between touching objects."""
 
 import logging
+import math
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
 
 from unetpipe.blocks import Done, Ledger, Task, raise_failures, run
-from unetpipe.geometry import blocks
+from unetpipe.distances import two_nearest
+from unetpipe.geometry import blocks, relative_spacing
 from unetpipe.manifest import array_digest, digest, read_json
 from unetpipe.neighbours import extreme_ids
 from unetpipe.revisions import REVISIONS
@@ -24,43 +26,43 @@ from unetpipe.store import (
 )
 
 logger = logging.getLogger(__name__)
-REACH = 6.0  # in sigmas: beyond, the border term is below 2e-8 w0
+NEGLIGIBLE = 1e-7  # of w0: below it the border term is 0, which ends the search for the second nearest object
 STEPS = 255  # the border term is stored in this many steps of w0
+SLAB = 32  # planes of a volume that are computed together
 
 
-def border_weight(labels: np.ndarray, *, border: float = 10.0, sigma: float = 5.0) -> np.ndarray:
+def border_weight(
+    labels: np.ndarray, *, border: float = 10.0, sigma: float = 5.0, spacing: Sequence[float] | None = None
+) -> np.ndarray:
     """Extra weight of background between objects (Ronneberger et al. 2015, eq. 2, second term).
 
     Parameters
     ----------
-    labels : (*space) int
+    labels : (Y, X) or (Z, Y, X) int
         Instance labels, 0 is background; any ids.
     border : float
         w0, the weight where two objects touch.
     sigma : float
-        Width of the ridge, pixels.
+        Width of the ridge, in the unit of the spacing.
+    spacing : sequence of float, optional
+        Size of a pixel along each axis; 1 everywhere if not given.
 
     Returns
     -------
     (*space) float32
         border · exp(−(d1 + d2)² / 2σ²) with d1, d2 the distances to the nearest and second nearest
-        object; 0 inside objects, and where the second is farther than 6 σ.
+        object; 0 inside objects, and where it would be below 1e-7 · border.
     """
-    nearest = np.full((2, *labels.shape), np.inf, dtype=np.float32)
-    margin = int(np.ceil(REACH * sigma))
-    _, dense = np.unique(labels, return_inverse=True)
-    dense = dense.reshape(labels.shape) + (0 if (labels == 0).any() else 1)
-    for number, box in enumerate(ndimage.find_objects(dense), start=1):
-        grown = tuple(slice(max(0, s.start - margin), s.stop + margin) for s in box)
-        distance = ndimage.distance_transform_edt(dense[grown] != number)
-        first, second = nearest[0][grown], nearest[1][grown]
-        np.minimum(second, np.maximum(first, distance), out=second)
-        np.minimum(first, distance, out=first)
-    ridge = border * np.exp(-(nearest.sum(axis=0) ** 2) / (2 * sigma**2))
-    return np.where((labels == 0) & (nearest[1] <= margin), ridge, 0).astype(np.float32)
+    sums = two_nearest(labels, reach=reach(sigma), spacing=spacing)
+    return border * np.exp(-np.square(sums, out=sums) / np.float32(2 * sigma**2), out=sums)
 
 
-def open_gaps(labels: np.ndarray, *, gap: int) -> np.ndarray:
+def reach(sigma: float) -> float:
+    """Distance at which the border term has fallen to 1e-7 of w0 (5.68 σ)."""
+    return sigma * math.sqrt(-2 * math.log(NEGLIGIBLE))
+
+
+def open_gaps(labels: np.ndarray, *, gap: int, spacing: Sequence[float] | None = None) -> np.ndarray:
     """Take a background gap from objects that touch (the paper opens the borders by morphology).
 
     Parameters
@@ -68,7 +70,7 @@ def open_gaps(labels: np.ndarray, *, gap: int) -> np.ndarray:
     labels : (*space) int
         Instance labels.
     gap : int
-        Width of the gap, pixels, half of it from each side; below 2 nothing is opened.
+        Width of the gap, half of it from each side, in the unit of the spacing; below 2 nothing is opened.
 
     Returns
     -------
@@ -77,7 +79,7 @@ def open_gaps(labels: np.ndarray, *, gap: int) -> np.ndarray:
     """
     if gap < 2:
         return labels
-    lowest, highest = extreme_ids(labels, gap / 2)
+    lowest, highest = extreme_ids(labels, gap / 2, spacing)
     return np.where(lowest < highest, 0, labels)
 
 
@@ -90,6 +92,7 @@ def write_weights(
     border: float = 10.0,
     sigma: float = 5.0,
     gap: int = 2,
+    dimensions: int = 2,
     workers: int = 1,
 ) -> None:
     """Write what training aims at: `{series}/target` (classes, gaps opened) and `{series}/border`.
@@ -104,6 +107,8 @@ def write_weights(
         See `border_weight`; stored in 255 steps of `border`.
     gap
         See `open_gaps`.
+    dimensions : 2 or 3
+        Distances lie in each plane, or in the volume: there a pixel is as long as the finest axis says.
     workers : int
         Threads; each holds one block.
     """
@@ -111,7 +116,7 @@ def write_weights(
     Path(output).unlink(missing_ok=True)
     entries, annotated = read_attributes(image)["series"], read_json(truth)
     truths = annotated["series"]
-    settings = {"border": border, "sigma": sigma, "gap": gap}
+    settings = {"border": border, "sigma": sigma, "gap": gap, "dimensions": dimensions}
     key = [REVISIONS["weights"], [entry["digest"] for entry in truths], settings]
     with Ledger(store, "weights", key) as ledger:
         failures: dict[str, Exception] = {}
@@ -136,21 +141,26 @@ def _tasks(images: Path, store: Path, entry: dict, settings: dict) -> list[Task]
     steps = {"unetpipe": {"scale": settings["border"] / STEPS}}
     target = create_array(store / entry["path"] / "target", ids.shape, np.uint8, **sides)
     border = create_array(store / entry["path"] / "border", ids.shape, np.uint8, **sides, attributes=steps)
-    work = partial(_write_block, ids, classes, target, border, settings)
-    regions = [block.write for block in blocks(ids.shape, target.shards)]
+    spacing = relative_spacing(entry["pixel_size"], settings["dimensions"])
+    work = partial(_write_block, ids, classes, target, border, settings, spacing)
+    side = (1, SLAB if len(spacing) == 3 else 1, *target.shards[2:])
+    regions = [block.write for block in blocks(ids.shape, side)]
     return [Task(entry["path"], str([part.start for part in region]), partial(work, region)) for region in regions]
 
 
-def _write_block(ids, classes, target, border, settings: dict, region) -> Done:
-    """Targets and border term of one shard of a plane, from as much context as they depend on."""
-    reach = int(np.ceil(REACH * settings["sigma"])) + settings["gap"]
-    window, inside = _widen(region, ids.shape, reach)
-    opened = open_gaps(ids[window][0, 0], gap=settings["gap"])
-    ridge = border_weight(opened, border=settings["border"], sigma=settings["sigma"])[inside]
+def _write_block(ids, classes, target, border, settings: dict, spacing, region) -> Done:
+    """Targets and border term of one block, from as much context as they depend on."""
+    span = reach(settings["sigma"]) + settings["gap"] / 2
+    margins = [0] * (ids.ndim - len(spacing)) + [math.ceil(span / step) for step in spacing]
+    window, inside = _widen(region, ids.shape, margins)
+    flat = tuple(range(ids.ndim - len(spacing)))
+    opened = open_gaps(ids[window].squeeze(flat), gap=settings["gap"], spacing=spacing)
+    ridge = border_weight(opened, border=settings["border"], sigma=settings["sigma"], spacing=spacing)
+    opened, ridge = (np.expand_dims(values, flat)[inside] for values in (opened, ridge))
     steps = np.rint(ridge * (STEPS / settings["border"]) if settings["border"] else ridge).astype(np.uint8)
-    found = classes[region][0, 0]
-    aims = np.where((opened[inside] > 0) | (found == IGNORED), found, 0)
-    files = [*write_region(target, region, aims[None, None]), *write_region(border, region, steps[None, None])]
+    found = classes[region]
+    aims = np.where((opened > 0) | (found == IGNORED), found, 0)
+    files = [*write_region(target, region, aims), *write_region(border, region, steps)]
     note = {
         "digests": [array_digest(aims), array_digest(steps)],
         "pixels": np.bincount(aims.flat, minlength=256).tolist(),
@@ -158,13 +168,11 @@ def _write_block(ids, classes, target, border, settings: dict, region) -> Done:
     return Done(files, note)
 
 
-def _widen(region, shape, reach: int):
-    """A region with its context inside the image, and where it lies in there (plane axes only)."""
-    plane = [
-        slice(max(0, part.start - reach), min(size, part.stop + reach))
-        for part, size in zip(region[2:], shape[2:], strict=True)
-    ]
-    inside = tuple(
-        slice(part.start - wide.start, part.stop - wide.start) for part, wide in zip(region[2:], plane, strict=True)
+def _widen(region, shape, margins):
+    """A region with its context inside the image, and where it lies in there."""
+    wide = tuple(
+        slice(max(0, part.start - margin), min(size, part.stop + margin))
+        for part, size, margin in zip(region, shape, margins, strict=True)
     )
-    return (*region[:2], *plane), inside
+    inside = tuple(slice(r.start - w.start, r.stop - w.start) for r, w in zip(region, wide, strict=True))
+    return wide, inside

@@ -62,7 +62,19 @@ def settings(section, **others):
 
 def prediction():
     """What all parts of a prediction agree on."""
-    return ordered({key: config["predict"][key] for key in ("block", "views")})
+    return ordered({key: config["predict"][key] for key in ("block", "planes", "views")})
+
+
+def pretrained_file():
+    """The file of pretrained weights, where the config names one."""
+    source = config["train"]["pretrained"]
+    return near([folder / source]) if source not in (None, "cache") else []
+
+
+def training():
+    """The section, with the path of that file as seen from the working directory."""
+    pretrained = {"pretrained": path for path in pretrained_file()}
+    return settings("train", dimensions=config["dimensions"], **pretrained)
 
 
 def ingest_settings(wildcards):

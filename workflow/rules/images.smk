@@ -85,7 +85,7 @@ rule weights:
         mem_mb=2000,
         runtime=120,
     params:
-        args=settings("weights"),
+        args=settings("weights", dimensions=config["dimensions"]),
         revision=REVISIONS["weights"],
     script:
         "../scripts/weights.py"

@@ -6,6 +6,7 @@ rule train:
         images=expand(IMAGE, sample=TRAINING),
         tissues=expand(TISSUE, sample=TRAINING),
         weights=expand(WEIGHTS, sample=TRAINING),
+        pretrained=pretrained_file(),
     output:
         "results/network/{fold}/network.json",
     log:
@@ -20,7 +21,7 @@ rule train:
         mem_mb=16000,
         runtime=1440,
     params:
-        args=settings("train"),
+        args=training(),
         revision=REVISIONS["train"],
     script:
         "../scripts/train.py"
