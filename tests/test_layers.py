@@ -26,8 +26,8 @@ LAYERS = [
     {"store", "network", "augment", "readers", "blocks", "config", "outlines"},
     {"pyramid", "tiles", "pretrained", "loss"},
     {"saved"},
-    {"ingest", "truth", "mask", "weights", "train", "predict", "label", "measure", "score", "demo"},
-    {"report"},
+    {"ingest", "truth", "mask", "weights", "train", "predict", "label", "measure", "score", "demo", "export"},
+    {"report", "figures"},
     {"cli"},
 ]
 LEVEL = {name: number for number, names in enumerate(LAYERS) for name in names}

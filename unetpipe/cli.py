@@ -34,6 +34,26 @@ def main(arguments: list[str] | None = None) -> None:
     picture.add_argument("--side", type=int, default=512, help="pixels")
     picture.set_defaults(run=_picture)
 
+    exported = commands.add_parser("export", help="write a trained network as ONNX or as bioimage.io package")
+    exported.add_argument("network", type=Path, help="results/network/all/network.json")
+    exported.add_argument("output", type=Path, help="FILE.onnx, or FILE.zip: a package for Fiji, QuPath and ilastik")
+    exported.add_argument("--name", default="unetpipe U-Net", help="of the package's model")
+    exported.add_argument("--licence", default="CC-BY-4.0", help="of the package's weights, an SPDX identifier")
+    exported.set_defaults(run=_export)
+
+    figures = commands.add_parser(
+        "figures",
+        help="draw the weights and the deformation of an image, as figures 3 and 2 of the paper",
+        description="Writes weights.png and deformation.png, of cells like the demo's or of a file. "
+        "Arrows show where the image moves at the points of the coarse grid; the drawn grid ends where the image ends: "
+        "beyond, it is mirrored.",
+        epilog="example: unetpipe figures figures --image cells.tif --labels cells-ids.tif",
+    )
+    figures.add_argument("folder", type=Path, metavar="OUTPUT_FOLDER")
+    figures.add_argument("--image", type=Path, metavar="FILE", help="its first plane, of large ones the middle")
+    figures.add_argument("--labels", type=Path, metavar="FILE", help="instance ids of the same shape, 0 is background")
+    figures.set_defaults(run=_figures)
+
     options = parser.parse_args(arguments)
     options.run(options)
 
@@ -94,6 +114,31 @@ def _picture(options) -> None:
     options.output.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.concatenate([plain, coloured(plain, objects)], axis=1)).save(options.output, optimize=True)
     print(options.output)
+
+
+def _export(options) -> None:
+    try:
+        from unetpipe.export import export_onnx, export_package
+    except ImportError as error:
+        raise SystemExit(f"{error}; install what exporting needs: pip install 'unetpipe[export]'") from error
+
+    if options.output.suffix == ".onnx":
+        export_onnx(options.network, options.output)
+    elif options.output.suffix == ".zip":
+        export_package(options.network, options.output, name=options.name, licence=options.licence)
+    else:
+        raise SystemExit(f"{options.output} ends neither in .onnx nor in .zip; name the kind of file that way")
+    print(options.output)
+
+
+def _figures(options) -> None:
+    from unetpipe.figures import write_figures
+
+    try:
+        paths = write_figures(options.folder, image=options.image, labels=options.labels)
+    except (OSError, ValueError) as error:
+        raise SystemExit(str(error)) from error
+    print(*paths, sep="\n")
 
 
 def _otsu(folder: Path) -> dict[str, float]:

@@ -10,7 +10,8 @@ import numpy as np
 from numba import njit
 
 FAR = 10**6  # steps; farther than any reach
-CHUNK = 128  # pixels of a row that are looked at together: few enough to skip empty ones, enough for vector units
+BAND = 2**17  # pixels that are worked on together: few enough for the cache
+CHUNK = 256  # pixels of a row that are looked at together: enough for vector units, few enough to skip empty ones
 compiled: Any = njit(nogil=True, cache=True, error_model="numpy")
 
 
@@ -33,41 +34,65 @@ def two_nearest(labels: np.ndarray, *, reach: float, spacing: Sequence[float] | 
     """
     small = labels.dtype.itemsize <= 4
     ids = np.ascontiguousarray(labels, dtype=np.uint32 if small else np.uint64)
-    steps = np.asarray(spacing or (1.0,) * labels.ndim, dtype=np.float32)
-    near, squares = _along_first(ids.reshape(len(ids), -1), steps[0])
-    if labels.ndim == 3:
-        volume = (2, *labels.shape)
-        near, squares = _along_middle(near.reshape(volume), squares.reshape(volume), steps[1], np.float32(reach))
-    rows = (-1, labels.shape[-1])
-    sums = _along_last(
-        ids.reshape(rows), near.reshape(2, *rows), squares.reshape(2, *rows), steps[-1], np.float32(reach)
+    steps, far = np.asarray(spacing or (1.0,) * labels.ndim, dtype=np.float32), np.float32(reach)
+    flat, sums = ids.reshape(len(ids), -1), np.empty(ids.shape, np.float32)
+    band = min(len(ids), max(1, BAND // flat.shape[1]))
+    met = _nobody(flat.shape[1], ids.dtype)
+    near = np.empty((2, band, flat.shape[1]), ids.dtype), np.empty((2, band, flat.shape[1]), np.float32)
+    for top in range(0, len(ids), band):
+        bottom = min(len(ids), top + band)
+        _walk_down(flat, top, bottom, steps[0], *met, *near)
+        _walk_up(flat, top, bottom, min(len(ids), bottom + int(far / steps[0])), steps[0], *near)
+        found = [part[:, : bottom - top].reshape(2, bottom - top, *ids.shape[1:]) for part in near]
+        if labels.ndim == 3:
+            found = _along_middle(*found, steps[1], far)
+        rows = (-1, ids.shape[-1])
+        parts = (ids[top:bottom].reshape(rows), *(part.reshape(2, *rows) for part in found))
+        _along_last(*parts, steps[-1], far, sums[top:bottom].reshape(rows))
+    return sums
+
+
+def _nobody(count: int, dtype):
+    """The last two different objects that `count` walks have met, and where, before their first step."""
+    return (
+        np.zeros(count, dtype),
+        np.full(count, -FAR, np.int32),
+        np.zeros(count, dtype),
+        np.full(count, -FAR, np.int32),
     )
-    return sums.reshape(labels.shape)
 
 
 @compiled
-def _along_first(labels, step):
-    """Of every pixel of (n, m) the two nearest different objects along axis 0: ids and squared distances, (2, n, m)."""
-    n, m = labels.shape
-    ids, squares = np.empty((2, n, m), labels.dtype), np.empty((2, n, m), np.float32)
-    last, before = np.zeros(m, labels.dtype), np.zeros(m, labels.dtype)
-    last_at, before_at = np.full(m, -FAR, np.int32), np.full(m, -FAR, np.int32)
-    for y in range(n):
+def _walk_down(labels, top, bottom, step, last, last_at, before, before_at, ids, squares):
+    """The two nearest different objects above each pixel of some rows of (n, m): ids and squared distances."""
+    for y in range(top, bottom):
+        row = y - top
+        for x in range(labels.shape[1]):
+            passed = _pass(last[x], last_at[x], before[x], before_at[x], labels[y, x], y)
+            last[x], last_at[x], before[x], before_at[x] = passed
+            ids[0, row, x], squares[0, row, x] = passed[0], _square((y - passed[1]) * step)
+            ids[1, row, x], squares[1, row, x] = passed[2], _square((y - passed[3]) * step)
+
+
+@compiled
+def _walk_up(labels, top, bottom, ahead, step, ids, squares):
+    """Merge what lies below, from row `ahead` on: beyond it nothing is in reach."""
+    m = labels.shape[1]
+    last, last_at = np.zeros(m, labels.dtype), np.full(m, ahead + FAR, np.int32)
+    before, before_at = np.zeros(m, labels.dtype), np.full(m, ahead + FAR, np.int32)
+    for y in range(ahead - 1, bottom - 1, -1):
         for x in range(m):
             passed = _pass(last[x], last_at[x], before[x], before_at[x], labels[y, x], y)
             last[x], last_at[x], before[x], before_at[x] = passed
-            ids[0, y, x], squares[0, y, x] = passed[0], _square((y - passed[1]) * step)
-            ids[1, y, x], squares[1, y, x] = passed[2], _square((y - passed[3]) * step)
-    last[:], last_at[:], before[:], before_at[:] = 0, n + FAR, 0, n + FAR
-    for y in range(n - 1, -1, -1):
+    for y in range(bottom - 1, top - 1, -1):
+        row = y - top
         for x in range(m):
             passed = _pass(last[x], last_at[x], before[x], before_at[x], labels[y, x], y)
             last[x], last_at[x], before[x], before_at[x] = passed
-            two = ids[0, y, x], squares[0, y, x], ids[1, y, x], squares[1, y, x]
+            two = ids[0, row, x], squares[0, row, x], ids[1, row, x], squares[1, row, x]
             two = _merge(*two, passed[0], _square((passed[1] - y) * step))
             two = _merge(*two, passed[2], _square((passed[3] - y) * step))
-            ids[0, y, x], squares[0, y, x], ids[1, y, x], squares[1, y, x] = two
-    return ids, squares
+            ids[0, row, x], squares[0, row, x], ids[1, row, x], squares[1, row, x] = two
 
 
 @compiled
@@ -89,10 +114,10 @@ def _along_middle(ids, squares, step, reach):
 
 
 @compiled
-def _along_last(labels, ids, squares, step, reach):
+def _along_last(labels, ids, squares, step, reach, sums):
     """The sum of both distances, from what the axes before found, of every row of (n, m)."""
     n, m = labels.shape
-    sums = np.full((n, m), np.inf, np.float32)
+    sums[:] = np.inf
     window, half = int(reach / step), int(reach / 2 / step)
     first = np.zeros(m + 2 * window, labels.dtype)
     first_square = np.full(m + 2 * window, np.inf, np.float32)
@@ -119,7 +144,6 @@ def _along_last(labels, ids, squares, step, reach):
             for x in range(width):
                 total = np.sqrt(nearest[x]) + np.sqrt(other[x])
                 sums[y, start + x] = total if background[x] and total < reach else np.inf
-    return sums
 
 
 @compiled

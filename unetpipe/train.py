@@ -16,7 +16,7 @@ from unetpipe.device import choose_device, choose_precision
 from unetpipe.geometry import Axis, relative_spacing
 from unetpipe.log import Progress
 from unetpipe.loss import soft_dice, weighted_cross_entropy
-from unetpipe.manifest import digest, file_digest, replacing
+from unetpipe.manifest import digest, file_digest, read_json, replacing
 from unetpipe.network import Network, UNet, channels_last
 from unetpipe.pretrained import PretrainedUNet, find_weights
 from unetpipe.revisions import REVISIONS
@@ -144,6 +144,7 @@ def train(
         "revision": REVISIONS["train"],
         "key": run.key,
         "channels": series[0]["image"]["channels"],
+        "percentiles": read_json(tissues[0])["settings"]["percentiles"],
         "precision": str(arithmetic).removeprefix("torch."),
         "settings": plan,
         "class_weights": drawing.class_weights.tolist(),

@@ -53,8 +53,12 @@ def border_weight(
         border · exp(−(d1 + d2)² / 2σ²) with d1, d2 the distances to the nearest and second nearest
         object; 0 inside objects, and where it would be below 1e-7 · border.
     """
-    sums = two_nearest(labels, reach=reach(sigma), spacing=spacing)
-    return border * np.exp(-np.square(sums, out=sums) / np.float32(2 * sigma**2), out=sums)
+    ridge = two_nearest(labels, reach=reach(sigma), spacing=spacing)
+    np.square(ridge, out=ridge)
+    ridge *= -1 / (2 * sigma**2)
+    np.exp(ridge, out=ridge)
+    ridge *= border
+    return ridge
 
 
 def reach(sigma: float) -> float:
