@@ -37,7 +37,7 @@ def write_pairs(folder, shapes, *, seed=0, spacing=None):
     return paths["images"], paths["labels"]
 
 
-def prepare(folder, shapes, *, seed=0, spacing=None):
+def prepare(folder, shapes, *, seed=0, spacing=None, dimensions=2):
     """Ingest, truth, mask and weights of one sample; returns the paths of what they wrote."""
     images, labels = write_pairs(folder / "data", shapes, seed=seed, spacing=spacing)
     made = {
@@ -49,5 +49,5 @@ def prepare(folder, shapes, *, seed=0, spacing=None):
     ingest(images, made["image"], sample="s", **SIDES)
     write_truth(labels, made["image"], made["truth"], sample="s")
     write_mask(made["image"], made["tissue"], sample="s", contrast=0)
-    write_weights(made["image"], made["truth"], made["weights"], sample="s")
+    write_weights(made["image"], made["truth"], made["weights"], sample="s", dimensions=dimensions)
     return made

@@ -17,6 +17,7 @@ from unetpipe.network import UNet
 from unetpipe.predict import Predictor, predict_part, publish_probabilities, read_mirrored
 from unetpipe.saved import load_network, save_network
 from unetpipe.store import read_attributes
+from unetpipe.train import train
 
 CPU = {"device": torch.device("cpu"), "precision": torch.float32}
 
@@ -136,6 +137,26 @@ def test_parts_equal_one_job(made, tmp_path):
     for a, b in zip(arrays(one), arrays(three), strict=True):
         np.testing.assert_array_equal(a, b)
     assert read_attributes(one / "zarr.json") == read_attributes(three / "zarr.json")
+
+
+def test_a_volume_is_learnt_and_predicted_without_seams(tmp_path):
+    made = prepare(tmp_path, [(21, 90, 75)], spacing=(2.0, 0.5, 0.5), dimensions=3)
+    made["network"] = str(tmp_path / "network.json")
+    settings = {"depth": 2, "features": 3, "tile": 12, "planes": 3, "steps": 3, "precision": "float32"}
+    train([made["image"]], [made["tissue"]], [made["weights"]], made["network"], dimensions=3, **settings)
+    axes = read_json(made["network"])["axes"]
+    assert [stride for stride, *_ in axes] == [1, 4, 4]  # slices are four times as far apart as pixels
+    paths, found = [made["image"], made["tissue"], made["network"]], []
+    for planes, block in ((4, 32), (32, 128)):
+        store = str(tmp_path / f"{planes}.zarr" / "zarr.json")
+        sides = {"planes": planes, "block": block}
+        predict_part(*paths, str(tmp_path / "part.json"), store=store, sample="s", **sides)
+        publish_probabilities(*paths, store, sample="s", **sides)
+        found.append(zarr.open_array(Path(store).parent / "0", mode="r")[...].astype(int))
+    assert found[0].shape == (1, 1, 21, 90, 75)
+    assert np.abs(found[0] - found[1]).max() <= 1
+    assert (found[0] != found[1]).mean() <= 1e-3  # kernels round by tile shape
+    assert found[0].std() > 0
 
 
 def test_a_missing_part_is_never_background(made, tmp_path):

@@ -26,7 +26,7 @@ def run(made, folder, **changes):
 
 
 def equal(a, b):
-    return all(torch.equal(a[name], b[name]) for name in a)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def test_one_seed_gives_one_network(made, tmp_path):
@@ -66,6 +66,20 @@ def test_a_finished_run_is_published_again_without_a_step(made, tmp_path, monkey
 def test_a_changed_setting_starts_a_new_run(made, tmp_path):
     run(made, tmp_path)
     assert equal(run(made, tmp_path, learning_rate=1e-2), run(made, tmp_path / "fresh", learning_rate=1e-2))
+
+
+@pytest.mark.parametrize("change", [{"downsample": "stride"}, {"dice": 1.0}, {"backbone": "test_resnet"}])
+def test_other_kinds_are_one_run_too(made, tmp_path, change):
+    settings = {"steps": 3, "depth": 2, **change}
+    assert equal(run(made, tmp_path / "a", **settings), run(made, tmp_path / "b", **settings))
+    assert not equal(run(made, tmp_path / "a", **settings), run(made, tmp_path / "c", steps=3, depth=2))
+
+
+def test_volumes_of_other_voxels_are_refused(tmp_path):
+    made = [prepare(tmp_path / str(z), [(12, 40, 40)], spacing=(z, 0.5, 0.5), dimensions=3) for z in (0.5, 2.0)]
+    paths = ([m[name] for m in made] for name in ("image", "tissue", "weights"))
+    with pytest.raises(ValueError, match=r"00 has voxels of \[2.0, 0.5, 0.5\] µm, .*: one network cannot learn both"):
+        train(*paths, str(tmp_path / "network.json"), dimensions=3, **SMALL)
 
 
 def test_it_learns(made, tmp_path):

@@ -169,7 +169,7 @@ def _one_spacing(series: list[dict]) -> tuple[float, ...]:
         if not np.allclose(relative_spacing(other["pixel_size"], 3), spacing, rtol=0.1):
             raise ValueError(
                 f"{other['name']} has voxels of {other['pixel_size']} µm, {first['name']} of {first['pixel_size']} µm: "
-                "one network cannot learn both; give them one shape by ingest.pixel_size, or train on one of them"
+                "one network cannot learn both; train on volumes whose voxels have one shape"
             )
     return spacing
 
