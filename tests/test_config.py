@@ -50,7 +50,10 @@ def test_a_right_project_has_no_problems(tmp_path):
         ({"dimensions": 4}, "dimensions: 4 is not one of [2, 3]"),
         ({"dimensions": 3, "train__backbone": "resnet34"}, "train.backbone resnet34 sees planes only"),
         ({"train__pretrained": "cache"}, "train.pretrained cache are weights of a timm model"),
-        ({"train__backbone": "resnet34", "train__pretrained": "no.safetensors"}, "no.safetensors, which does not exist"),
+        (
+            {"train__backbone": "resnet34", "train__pretrained": "no.safetensors"},
+            "no.safetensors, which does not exist",
+        ),
         ({"ingest__shard": 1000}, "ingest.shard 1000 is not a multiple of ingest.chunk 256; set it to 1024"),
         ({"mask__percentiles": [99, 1]}, "mask.percentiles 99, 1 do not rise"),
     ],

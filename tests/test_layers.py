@@ -23,7 +23,7 @@ LAYERS = [
         "grey",
         "neighbours",
     },
-    {"store", "network", "augment", "readers", "blocks", "config", "outlines"},
+    {"store", "network", "augment", "checkpoint", "readers", "blocks", "config", "outlines"},
     {"pyramid", "tiles", "pretrained", "loss"},
     {"saved"},
     {"ingest", "truth", "mask", "weights", "train", "predict", "label", "measure", "score", "demo", "export"},

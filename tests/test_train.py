@@ -1,6 +1,10 @@
 """An interrupted training ends as one that never was; batches depend on seed and step alone."""
 
+import json
 import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -55,6 +59,55 @@ def test_interrupted_equals_uninterrupted(made, tmp_path, monkeypatch, stops):
     assert equal(expected, run(made, tmp_path / "stopped"))
     curves = [(tmp_path / name / "network.json").read_text() for name in ("whole", "stopped")]
     assert curves[0] == curves[1]
+
+
+DRIVER = """
+import json, sys
+from unetpipe import train
+train.SAVE_EVERY = 0
+inputs, output, settings = json.loads(sys.argv[1])
+train.train(*inputs, output, **settings)
+"""
+
+
+def test_killed_at_random_moments_it_ends_with_the_same_weights(made, tmp_path):
+    """A checkpoint after every step, so that some of the kills fall into the writing of one."""
+    settings = {**SMALL, "steps": 300}
+    inputs = [[made[name]] for name in ("image", "tissue", "weights")]
+    expected = run(made, tmp_path / "whole", steps=300)
+    call = [sys.executable, "-c", DRIVER, json.dumps([inputs, str(tmp_path / "killed" / "network.json"), settings])]
+    random, steps = np.random.default_rng(0), []
+    for _ in range(4):
+        with subprocess.Popen(call) as process:
+            before = newest(tmp_path / "killed")
+            while newest(tmp_path / "killed") == before and process.poll() is None:
+                time.sleep(0.01)
+            time.sleep(random.uniform(0, 0.3))
+            process.kill()
+        steps.append(newest(tmp_path / "killed"))
+    assert steps == sorted(steps)
+    assert 0 < steps[0] < 300
+    assert equal(expected, run(made, tmp_path / "killed", steps=300))
+
+
+def newest(folder):
+    """Step of the newest checkpoint, 0 where there is none."""
+    return max((int(path.stem.split("-")[1]) for path in folder.glob("checkpoint-*.pt")), default=0)
+
+
+def test_a_loss_that_is_no_number_names_step_and_sample(made, tmp_path, monkeypatch):
+    original = module.draw_batch
+
+    def spoil(spaces, drawing, step):
+        image, target, weight = original(spaces, drawing, step)
+        return image * (torch.nan if step == 5 else 1), target, weight
+
+    monkeypatch.setattr(module, "draw_batch", spoil)
+    with pytest.raises(FloatingPointError, match=r"no number at step 6, drawn from 0[01]; look at its pixels"):
+        run(made, tmp_path)
+    assert newest(tmp_path) <= 5
+    monkeypatch.undo()
+    assert equal(run(made, tmp_path / "whole"), run(made, tmp_path))
 
 
 def test_a_finished_run_is_published_again_without_a_step(made, tmp_path, monkeypatch):

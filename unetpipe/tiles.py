@@ -21,6 +21,7 @@ from unetpipe.store import IGNORED, open_array, read_attributes
 class Annotated(NamedTuple):
     """One annotated plane or volume on the training device."""
 
+    name: str
     image_CZYX: torch.Tensor  # grey values, 0 … 1 between the percentiles of the series
     target_ZYX: torch.Tensor  # class, uint8
     border_ZYX: torch.Tensor  # border term, uint8
@@ -68,8 +69,11 @@ def load(entry: dict, dimensions: int, device: torch.device) -> list[Annotated]:
     spacing = (1.0, *relative_spacing(entry["image"]["pixel_size"], dimensions))[-3:]
     depth = grey.shape[2]
     slabs = [slice(z, z + 1) for z in range(depth)] if dimensions == 2 else [slice(0, depth)]
+    name = entry["image"]["name"]
     return [
-        Annotated(_to(grey[t][:, z], device), _to(target[t, z], device), _to(border[t, z], device), scale, spacing)
+        Annotated(
+            name, _to(grey[t][:, z], device), _to(target[t, z], device), _to(border[t, z], device), scale, spacing
+        )
         for t in range(len(grey))
         for z in slabs
     ]
@@ -77,6 +81,11 @@ def load(entry: dict, dimensions: int, device: torch.device) -> list[Annotated]:
 
 def _to(values: np.ndarray, device: torch.device) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(values)).to(device)
+
+
+def choose(spaces: list[Annotated], drawing: Drawing, step: int) -> list[int]:
+    """Which of the annotated images the tiles of a step come from."""
+    return _choose(spaces, drawing, _generator(drawing, step, "cpu"))
 
 
 def draw_batch(spaces: list[Annotated], drawing: Drawing, step: int):
@@ -87,18 +96,26 @@ def draw_batch(spaces: list[Annotated], drawing: Drawing, step: int):
     image (B, C, Z, Y, X) float32, target (B, Z, Y, X) int64, weight (B, Z, Y, X) float32
         Without Z where the tile is a plane. Target and weight cover what the network's output covers.
     """
-    number = drawing.seed * 2**32 + step
-    generator = torch.Generator().manual_seed(number)
-    noise = torch.Generator(drawing.device).manual_seed(number)
-    sizes = torch.tensor([space.target_ZYX.numel() for space in spaces], dtype=torch.float64)
-    chosen = torch.multinomial(sizes, drawing.batch, replacement=True, generator=generator)
-    tiles = [_draw_tile(spaces[index], drawing, generator, noise) for index in chosen.tolist()]
+    generator = _generator(drawing, step, "cpu")
+    noise = _generator(drawing, step, drawing.device)
+    chosen = _choose(spaces, drawing, generator)
+    tiles = [_draw_tile(spaces[index], drawing, generator, noise) for index in chosen]
     image, target, border = (torch.stack(parts) for parts in zip(*tiles, strict=True))
     known = target != IGNORED
     weight = torch.where(known, drawing.class_weights[torch.where(known, target, 0)] + border, 0)
     if drawing.sides[0] == 1:
         image, target, weight = image.squeeze(2), target.squeeze(1), weight.squeeze(1)
     return channels_last(image), target, weight
+
+
+def _generator(drawing: Drawing, step: int, device) -> torch.Generator:
+    return torch.Generator(device).manual_seed(drawing.seed * 2**32 + step)
+
+
+def _choose(spaces: list[Annotated], drawing: Drawing, generator: torch.Generator) -> list[int]:
+    """At random, larger ones more often."""
+    sizes = torch.tensor([space.target_ZYX.numel() for space in spaces], dtype=torch.float64)
+    return torch.multinomial(sizes, drawing.batch, replacement=True, generator=generator).tolist()
 
 
 def _draw_tile(space: Annotated, drawing: Drawing, generator: torch.Generator, noise: torch.Generator):

@@ -12,17 +12,18 @@ import torch
 from torch import nn
 
 from unetpipe.augment import Augmentation
+from unetpipe.checkpoint import load_checkpoint, save_checkpoint
 from unetpipe.device import choose_device, choose_precision
 from unetpipe.geometry import Axis, relative_spacing
 from unetpipe.log import Progress
 from unetpipe.loss import soft_dice, weighted_cross_entropy
-from unetpipe.manifest import digest, file_digest, read_json, replacing
+from unetpipe.manifest import digest, file_digest, read_json
 from unetpipe.network import Network, UNet, channels_last
 from unetpipe.pretrained import PretrainedUNet, find_weights
 from unetpipe.revisions import REVISIONS
 from unetpipe.saved import save_network
 from unetpipe.store import read_attributes
-from unetpipe.tiles import Annotated, Drawing, draw_batch, list_series, load
+from unetpipe.tiles import Annotated, Drawing, choose, draw_batch, list_series, load
 
 logger = logging.getLogger(__name__)
 SAVE_EVERY = 60.0  # seconds between checkpoints
@@ -35,7 +36,7 @@ class Run(NamedTuple):
     plan: dict
     precision: torch.dtype
     key: str
-    folder: Path  # of the checkpoint
+    folder: Path  # of the checkpoints
 
 
 def train(
@@ -105,6 +106,8 @@ def train(
     ------
     InterruptedError
         If a scheduler asked the run to end; it is saved and the next start goes on.
+    FloatingPointError
+        If the loss is no number any more.
     """
     torch.set_num_threads(threads)
     place = choose_device(device)
@@ -208,10 +211,12 @@ def optimise(network: nn.Module, spaces: list[Annotated], drawing: Drawing, run:
     ------
     InterruptedError
         If a signal asked the run to end.
+    FloatingPointError
+        If the loss is no number any more; the last checkpoint is from before.
     """
-    steps, checkpoint = run.plan["steps"], run.folder / "checkpoint.pt"
+    steps = run.plan["steps"]
     optimiser = make_optimiser(network, run.plan)
-    start, curve, losses = _resume(checkpoint, run.key, network, optimiser)
+    start, curve, losses = _resume(run, network, optimiser)
     stop = _watch_for_signals()
     progress = Progress(steps - start, "steps")
     saved = time.monotonic()
@@ -230,16 +235,43 @@ def optimise(network: nn.Module, spaces: list[Annotated], drawing: Drawing, run:
             group["lr"] = learning_rate(step, steps, run.plan["learning_rate"])
         optimiser.step()
         losses.append(loss.detach())
-        if (step + 1) % max(1, steps // CURVE_POINTS) == 0:
+        due = stop or step + 1 == steps or time.monotonic() - saved > SAVE_EVERY
+        full = (step + 1) % max(1, steps // CURVE_POINTS) == 0
+        if due or full:
+            _check(losses, step, spaces, drawing)
+        if full:
             curve.append([step + 1, torch.stack(losses).mean().item()])
             losses.clear()
         progress.advance(f"loss {curve[-1][1]:.4f}" if curve else "")
-        if stop or step + 1 == steps or time.monotonic() - saved > SAVE_EVERY:
-            _save(checkpoint, run.key, step + 1, network, optimiser, (curve, losses))
+        if due:
+            state = {"key": run.key, "step": step + 1, "network": network.state_dict(), "history": (curve, losses)}
+            save_checkpoint(run.folder, {**state, "optimiser": optimiser.state_dict()})
             saved = time.monotonic()
         if stop:
             raise InterruptedError(f"{stop[0]}: training saved at step {step + 1}; start again to go on")
     return curve
+
+
+def _check(losses: list[torch.Tensor], step: int, spaces: list[Annotated], drawing: Drawing) -> None:
+    """Refuse to go on from a loss that is no number, and say where it came from."""
+    broken = (~torch.stack(losses).isfinite()).nonzero().flatten().tolist()
+    if broken:
+        first = step - len(losses) + 1 + broken[0]
+        names = ", ".join(spaces[index].name for index in choose(spaces, drawing, first))
+        raise FloatingPointError(
+            f"the loss is no number at step {first + 1}, drawn from {names}; look at its pixels and labels, "
+            "or set train.learning_rate lower, or train.precision to float32"
+        )
+
+
+def _resume(run: Run, network: nn.Module, optimiser) -> tuple[int, list, list]:
+    """Step, curve and losses not yet in it, from a checkpoint of the same run; 0 where there is none."""
+    state = load_checkpoint(run.folder, run.key)
+    if state is None:
+        return 0, [], []
+    network.load_state_dict(state["network"])
+    optimiser.load_state_dict(state["optimiser"])
+    return state["step"], *state["history"]
 
 
 def learning_rate(step: int, steps: int, highest: float) -> float:
@@ -263,24 +295,3 @@ def _watch_for_signals() -> list[str]:
     for name in ("SIGTERM", "SIGUSR1"):
         signal.signal(getattr(signal, name), lambda *_, name=name: received.append(name))
     return received
-
-
-def _save(path: Path, key: str, step: int, network, optimiser, history) -> None:
-    state = {"key": key, "step": step, "network": network.state_dict(), "history": history}
-    with replacing(path) as aside:
-        torch.save({**state, "optimiser": optimiser.state_dict()}, aside)
-    logger.info("checkpoint at step %d", step)
-
-
-def _resume(path: Path, key: str, network, optimiser) -> tuple[int, list, list]:
-    """Step, curve and losses not yet in it, from a checkpoint of the same run; 0 where there is none."""
-    if not path.exists():
-        return 0, [], []
-    state = torch.load(path, weights_only=True)
-    if state["key"] != key:
-        logger.warning("%s belongs to other inputs or settings: a new run starts", path)
-        return 0, [], []
-    network.load_state_dict(state["network"])
-    optimiser.load_state_dict(state["optimiser"])
-    logger.info("going on from step %d", state["step"])
-    return state["step"], *state["history"]
