@@ -8,7 +8,7 @@ REVISIONS = {
     "truth": "truth 1",
     "mask": "mask 1",
     "weights": "weights 2",
-    "train": "train 2",
+    "train": "train 3",
     "predict": "predict 2",
     "label": "label 1",
     "measure": "measure 1",

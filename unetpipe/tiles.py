@@ -108,8 +108,13 @@ def draw_batch(spaces: list[Annotated], drawing: Drawing, step: int):
     return channels_last(image), target, weight
 
 
+def step_seed(seed: int, step: int) -> int:
+    """A seed for one step: torch's generator on the CPU takes 32 bits, so runs begin far apart in them."""
+    return ((seed - 1) * 0x9E3779B9 + step) % 2**32
+
+
 def _generator(drawing: Drawing, step: int, device) -> torch.Generator:
-    return torch.Generator(device).manual_seed(drawing.seed * 2**32 + step)
+    return torch.Generator(device).manual_seed(step_seed(drawing.seed, step))
 
 
 def _choose(spaces: list[Annotated], drawing: Drawing, generator: torch.Generator) -> list[int]:

@@ -23,7 +23,7 @@ from unetpipe.pretrained import PretrainedUNet, find_weights
 from unetpipe.revisions import REVISIONS
 from unetpipe.saved import save_network
 from unetpipe.store import read_attributes
-from unetpipe.tiles import Annotated, Drawing, choose, draw_batch, list_series, load
+from unetpipe.tiles import Annotated, Drawing, choose, draw_batch, list_series, load, step_seed
 
 logger = logging.getLogger(__name__)
 SAVE_EVERY = 60.0  # seconds between checkpoints
@@ -222,7 +222,7 @@ def optimise(network: nn.Module, spaces: list[Annotated], drawing: Drawing, run:
     saved = time.monotonic()
     network.train()
     for step in range(start, steps):
-        torch.manual_seed(drawing.seed * 2**32 + step)  # dropout
+        torch.manual_seed(step_seed(drawing.seed, step))  # dropout
         image, target, weight = draw_batch(spaces, drawing, step)
         with torch.autocast(drawing.device.type, run.precision, enabled=run.precision != torch.float32):
             logits = network(2 * image - 1)

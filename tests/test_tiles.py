@@ -1,0 +1,86 @@
+"""What a step sees: with augmentation off exactly what lies in the stores, ignored pixels without weight."""
+
+import numpy as np
+import pytest
+import torch
+import zarr
+from scenes import prepare
+
+from unetpipe.augment import Augmentation
+from unetpipe.tiles import Drawing, choose, draw_batch, list_series, load, step_seed
+
+OFF = Augmentation(elastic=0, rotate=0, flip=0, scale=0, blur=0, gain=0, offset=0, gamma=0, stain=0, noise=0)
+
+
+def drawing(sides, margins, **changes):
+    plain = {"batch": 2, "seed": 3, "augmentation": OFF, "device": torch.device("cpu")}
+    return Drawing(sides, margins, class_weights=torch.tensor([0.5, 2.0]), **{**plain, **changes})
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def made(request, tmp_path_factory):
+    """One sample of a plane or of a volume, its stores, and how its tiles are drawn."""
+    dimensions, folder = request.param, tmp_path_factory.mktemp("tiles")
+    shape = [(70, 90)] if dimensions == 2 else [(14, 40, 50)]
+    paths = prepare(folder, shape, spacing=(2.0, 0.5, 0.5) if dimensions == 3 else None, dimensions=dimensions)
+    border = zarr.open_array(folder / "weights" / "s.zarr" / "0" / "target", mode="r+")
+    ignored = border[...]
+    ignored[..., :20] = 255
+    border[...] = ignored
+    (entry,) = list_series([paths["image"]], [paths["tissue"]], [paths["weights"]])
+    sides = ((1, 30, 26), (0, 5, 4)) if dimensions == 2 else ((6, 20, 16), (1, 5, 4))
+    return load(entry, dimensions, torch.device("cpu")), sides, folder, entry
+
+
+def test_switched_off_a_tile_is_a_piece_of_the_mirrored_stores(made):
+    spaces, (sides, margins), folder, entry = made
+    names = {"image": "images/s.ome.zarr/0/0", "target": "weights/s.zarr/0/target", "border": "weights/s.zarr/0/border"}
+    stored = {name: zarr.open_array(folder / path, mode="r")[0].squeeze() for name, path in names.items()}
+    low, high = (entry["tissue"][name][0] for name in ("low", "high"))
+    unit = (stored["image"].astype(np.float32) - np.float32(low)) / np.float32(high - low)
+    flat = sides[0] == 1
+    pads = [(side, side) for side in sides[1 if flat else 0 :]]
+    whole = {name: np.pad(values, pads, mode="reflect") for name, values in (stored | {"image": unit}).items()}
+    image, target, weight = draw_batch(spaces, drawing(sides, margins, batch=8), 5)
+    inner = tuple(slice(m, -m or None) for m in margins[1 if flat else 0 :])
+    for tile in range(8):
+        found = image[tile, 0].numpy()
+        corner = find(whole["image"], found)
+        window = tuple(slice(c, c + s) for c, s in zip(corner, found.shape, strict=True))
+        np.testing.assert_array_equal(target[tile], whole["target"][window][inner])
+        known = whole["target"][window][inner] != 255
+        classes = np.array([0.5, 2.0])[np.where(known, whole["target"][window][inner], 0)]
+        expected = np.where(known, classes + whole["border"][window][inner] * np.float32(10 / 255), 0)
+        np.testing.assert_allclose(weight[tile], expected, rtol=1e-6)
+    assert (target == 255).any()
+    assert not weight[target == 255].any()
+
+
+def find(whole, part):
+    """Where a piece lies in an array: the one corner from which it is equal, bit for bit."""
+    windows = np.lib.stride_tricks.sliding_window_view(whole, part.shape)
+    (corner, *_) = np.argwhere((windows == part).all(axis=tuple(range(part.ndim, 2 * part.ndim))))
+    return corner
+
+
+def test_a_batch_is_a_function_of_seed_and_step(made):
+    spaces, (sides, margins), *_ = made
+    full = drawing(sides, margins, augmentation=Augmentation())
+    first, again = (draw_batch(spaces, full, 7) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    for other in (draw_batch(spaces, full, 8), draw_batch(spaces, full._replace(seed=4), 7)):
+        assert not torch.equal(first[0], other[0])
+
+
+def test_no_two_steps_of_any_two_runs_share_a_seed():
+    numbers = {step_seed(seed, step) for seed in range(50) for step in range(0, 100_000, 97)}
+    assert len(numbers) == 50 * len(range(0, 100_000, 97))
+    assert max(numbers) < 2**32
+
+
+def test_larger_images_are_drawn_more_often(tmp_path):
+    paths = prepare(tmp_path, [(40, 40), (40, 120)])
+    entries = list_series([paths["image"]], [paths["tissue"]], [paths["weights"]])
+    spaces = [space for entry in entries for space in load(entry, 2, torch.device("cpu"))]
+    drawn = [choose(spaces, drawing((1, 8, 8), (0, 2, 2), batch=1), step)[0] for step in range(800)]
+    assert np.mean(drawn) == pytest.approx(0.75, abs=0.06)  # 4 standard errors
