@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 
 FAR = 10**6  # steps; farther than any reach
-BAND = 2**17  # pixels that are worked on together: few enough for the cache
+BAND = 2**17  # pixels that are worked on together: few enough for the cache, if that is not less than a reach
 CHUNK = 256  # pixels of a row that are looked at together: enough for vector units, few enough to skip empty ones
 compiled: Any = njit(nogil=True, cache=True, error_model="numpy")
 
@@ -36,13 +36,14 @@ def two_nearest(labels: np.ndarray, *, reach: float, spacing: Sequence[float] | 
     ids = np.ascontiguousarray(labels, dtype=np.uint32 if small else np.uint64)
     steps, far = np.asarray(spacing or (1.0,) * labels.ndim, dtype=np.float32), np.float32(reach)
     flat, sums = ids.reshape(len(ids), -1), np.empty(ids.shape, np.float32)
-    band = min(len(ids), max(1, BAND // flat.shape[1]))
+    ahead = int(far / steps[0])
+    band = min(len(ids), max(1, ahead, BAND // flat.shape[1]))
     met = _nobody(flat.shape[1], ids.dtype)
     near = np.empty((2, band, flat.shape[1]), ids.dtype), np.empty((2, band, flat.shape[1]), np.float32)
     for top in range(0, len(ids), band):
         bottom = min(len(ids), top + band)
         _walk_down(flat, top, bottom, steps[0], *met, *near)
-        _walk_up(flat, top, bottom, min(len(ids), bottom + int(far / steps[0])), steps[0], *near)
+        _walk_up(flat, top, bottom, min(len(ids), bottom + ahead), steps[0], *near)
         found = [part[:, : bottom - top].reshape(2, bottom - top, *ids.shape[1:]) for part in near]
         if labels.ndim == 3:
             found = _along_middle(*found, steps[1], far)
