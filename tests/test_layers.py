@@ -15,6 +15,7 @@ LAYERS = [
         "manifest",
         "log",
         "device",
+        "optimiser",
         "sampling",
         "distances",
         "metrics",

@@ -156,3 +156,29 @@ def test_threads_do_not_change_it():
         results.append(sample(*scenes, field, (0, 2, 2)))
     torch.set_num_threads(before)
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+@given(
+    corner=st.tuples(*[st.integers(-40, 60)] * 3),
+    shape=st.sampled_from([(1, 60, 50), (6, 20, 30), (9, 9, 9)]),
+    seed=st.integers(0, 99),
+)
+def test_a_window_of_the_image_is_all_that_a_tile_reads(corner, shape, seed):
+    image, *_ = scene(shape, seed)
+    start = (0, *corner[1:]) if shape[0] == 1 else corner
+    sides = (1, 8, 9) if shape[0] == 1 else (5, 8, 9)
+    waves = torch.randn(3, 3, 3, 3, generator=torch.Generator().manual_seed(seed))
+    if shape[0] == 1:
+        waves[..., 0] = 0
+    field = tile_of(start, sides, waves)
+    window, moved = field.window(shape)
+    assert all(0 <= part.start < part.stop <= size for part, size in zip(window, shape, strict=True))
+    whole = interpolate(image, field.coordinates(), cubic_taps)
+    part = interpolate(image[:, *window], moved.coordinates(), cubic_taps)
+    torch.testing.assert_close(part, whole, rtol=0, atol=2e-4)  # float32 coordinates
+
+
+def test_a_window_is_no_larger_than_it_has_to_be():
+    field = tile_of((0, 500, 700), (1, 30, 40), torch.zeros(3, 3, 3, 3))
+    window, _ = field.window((1, 5000, 5000))
+    assert [part.stop - part.start for part in window] == [1, 35, 45]

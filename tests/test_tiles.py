@@ -7,7 +7,7 @@ import zarr
 from scenes import prepare
 
 from unetpipe.augment import Augmentation
-from unetpipe.tiles import Drawing, choose, draw_batch, list_series, load, step_seed
+from unetpipe.tiles import Drawing, batches, choose, draw_batch, list_series, load, step_seed
 
 OFF = Augmentation(elastic=0, rotate=0, flip=0, scale=0, blur=0, gain=0, offset=0, gamma=0, stain=0, noise=0)
 
@@ -29,7 +29,7 @@ def made(request, tmp_path_factory):
     border[...] = ignored
     (entry,) = list_series([paths["image"]], [paths["tissue"]], [paths["weights"]])
     sides = ((1, 30, 26), (0, 5, 4)) if dimensions == 2 else ((6, 20, 16), (1, 5, 4))
-    return load(entry, dimensions, torch.device("cpu")), sides, folder, entry
+    return load([entry], dimensions, torch.device("cpu")), sides, folder, entry
 
 
 def test_switched_off_a_tile_is_a_piece_of_the_mirrored_stores(made):
@@ -72,6 +72,28 @@ def test_a_batch_is_a_function_of_seed_and_step(made):
         assert not torch.equal(first[0], other[0])
 
 
+def test_tiles_read_from_the_stores_are_those_of_memory(made):
+    spaces, (sides, margins), _, entry = made
+    stored = load([entry], 3 if sides[0] > 1 else 2, torch.device("cpu"), limit=0)
+    assert [type(space).__name__ for space in (*spaces, *stored)] == ["Held", "Stored"]
+    full = drawing(sides, margins, augmentation=Augmentation())
+    for step in range(30):
+        (image, target, weight), others = draw_batch(spaces, full, step), draw_batch(stored, full, step)
+        torch.testing.assert_close(others[0], image, rtol=0, atol=2e-4)  # float32 coordinates
+        assert (others[1] != target).float().mean() < 5e-3  # at halves
+        assert (others[2] - weight).abs().mean() < 5e-3
+
+
+@pytest.mark.parametrize("ahead", [1, 4])
+def test_threads_that_draw_ahead_draw_the_same(made, ahead):
+    spaces, (sides, margins), *_ = made
+    full = drawing(sides, margins, augmentation=Augmentation())
+    found = list(batches(spaces, full, range(5, 14), ahead=ahead))
+    assert len(found) == 9
+    for step, batch in zip(range(5, 14), found, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(batch, draw_batch(spaces, full, step), strict=True))
+
+
 def test_no_two_steps_of_any_two_runs_share_a_seed():
     numbers = {step_seed(seed, step) for seed in range(50) for step in range(0, 100_000, 97)}
     assert len(numbers) == 50 * len(range(0, 100_000, 97))
@@ -81,6 +103,6 @@ def test_no_two_steps_of_any_two_runs_share_a_seed():
 def test_larger_images_are_drawn_more_often(tmp_path):
     paths = prepare(tmp_path, [(40, 40), (40, 120)])
     entries = list_series([paths["image"]], [paths["tissue"]], [paths["weights"]])
-    spaces = [space for entry in entries for space in load(entry, 2, torch.device("cpu"))]
+    spaces = load(entries, 2, torch.device("cpu"))
     drawn = [choose(spaces, drawing((1, 8, 8), (0, 2, 2), batch=1), step)[0] for step in range(800)]
     assert np.mean(drawn) == pytest.approx(0.75, abs=0.06)  # 4 standard errors

@@ -42,16 +42,16 @@ def test_one_seed_gives_one_network(made, tmp_path):
 @pytest.mark.parametrize("stops", [[1], [4, 9], [11]])
 def test_interrupted_equals_uninterrupted(made, tmp_path, monkeypatch, stops):
     expected = run(made, tmp_path / "whole")
-    original = module.draw_batch
+    original = module.learning_rate
 
-    def stop_at(spaces, drawing, step):
+    def stop_at(step, *others):
         if step + 1 in remaining:
             remaining.remove(step + 1)
             signal.raise_signal(signal.SIGTERM)
-        return original(spaces, drawing, step)
+        return original(step, *others)
 
     remaining = list(stops)
-    monkeypatch.setattr(module, "draw_batch", stop_at)
+    monkeypatch.setattr(module, "learning_rate", stop_at)
     for step in stops:
         with pytest.raises(InterruptedError, match=f"saved at step {step};"):
             run(made, tmp_path / "stopped")
@@ -96,13 +96,13 @@ def newest(folder):
 
 
 def test_a_loss_that_is_no_number_names_step_and_sample(made, tmp_path, monkeypatch):
-    original = module.draw_batch
+    original = module.batches
 
-    def spoil(spaces, drawing, step):
-        image, target, weight = original(spaces, drawing, step)
-        return image * (torch.nan if step == 5 else 1), target, weight
+    def spoil(spaces, drawing, steps, **others):
+        for step, (image, target, weight) in zip(steps, original(spaces, drawing, steps, **others), strict=True):
+            yield image * (torch.nan if step == 5 else 1), target, weight
 
-    monkeypatch.setattr(module, "draw_batch", spoil)
+    monkeypatch.setattr(module, "batches", spoil)
     with pytest.raises(FloatingPointError, match=r"no number at step 6, drawn from 0[01]; look at its pixels"):
         run(made, tmp_path)
     assert newest(tmp_path) <= 5
@@ -112,8 +112,17 @@ def test_a_loss_that_is_no_number_names_step_and_sample(made, tmp_path, monkeypa
 
 def test_a_finished_run_is_published_again_without_a_step(made, tmp_path, monkeypatch):
     expected = run(made, tmp_path)
-    monkeypatch.setattr(module, "draw_batch", None)
+    monkeypatch.setattr(module, "weighted_cross_entropy", None)
     assert equal(expected, run(made, tmp_path))
+
+
+def test_images_that_do_not_fit_are_read_tile_by_tile(made, tmp_path, caplog):
+    caplog.set_level("INFO")
+    held, stored, again = (run(made, tmp_path / str(n), memory=m, steps=4) for n, m in enumerate((100, 0, 0)))
+    assert "they are read tile by tile" in caplog.text
+    assert equal(stored, again)
+    for name in held:
+        torch.testing.assert_close(held[name], stored[name], rtol=1e-3, atol=1e-4)  # float32 coordinates
 
 
 def test_a_changed_setting_starts_a_new_run(made, tmp_path):

@@ -5,6 +5,7 @@ grid of whole numbers copies bit for bit. Planes are volumes of one slice.
 Letters of shapes: C channels, Z Y X space, N pixels of the tile.
 """
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -36,6 +37,28 @@ class Field(NamedTuple):
         waves = torch.einsum("kx,ijkc->ijxc", k, self.waves.to(device))
         waves = torch.einsum("iz,ijxc->zjxc", i, waves)
         return z[:, None, None] + y[:, None] + x + torch.einsum("jy,zjxc->zyxc", j, waves)
+
+    def window(self, shape: Sequence[int]) -> tuple[tuple[slice, ...], "Field"]:
+        """The part of an image of that shape (z, y, x) that a tile reads, mirrored pixels included; the field in it."""
+        sway = self.waves.abs().amax(dim=(0, 1, 2))
+        for basis in self.bases:
+            sway = sway * basis.abs().sum(dim=0).max()
+        lowest = sum(part.amin(dim=0) for part in self.along) - sway
+        highest = sum(part.amax(dim=0) for part in self.along) + sway
+        window = tuple(map(_window, lowest.tolist(), highest.tolist(), shape))
+        corner = torch.tensor([float(part.start) for part in window])
+        return window, self._replace(along=(self.along[0] - corner, *self.along[1:]))
+
+
+def _window(lowest: float, highest: float, size: int) -> slice:
+    """Pixels of one axis that coordinates between these need: their four neighbours, and what those are mirrors of."""
+    first, last = math.floor(lowest) - 2, math.floor(highest) + 3
+    start, stop = max(0, first), min(size - 1, last)
+    if first < 0:
+        stop = min(size - 1, max(stop, -first))
+    if last > size - 1:
+        start = max(0, min(start, 2 * (size - 1) - last))
+    return slice(0, size) if first < 0 and last > size - 1 else slice(start, stop + 1)
 
 
 def sample(image_CZYX, target_ZYX, border_ZYX, field: Field, margins: Sequence[int]):

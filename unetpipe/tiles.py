@@ -3,10 +3,14 @@
 Letters of shapes: B batch, C channels, Z Y X space; planes are volumes of one slice.
 """
 
+import logging
+import math
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
 from unetpipe.augment import Augmentation, recolour, sampling_field
@@ -14,11 +18,13 @@ from unetpipe.geometry import relative_spacing
 from unetpipe.grey import to_unit
 from unetpipe.manifest import read_json
 from unetpipe.network import channels_last
-from unetpipe.sampling import sample
+from unetpipe.sampling import Field, sample
 from unetpipe.store import IGNORED, open_array, read_attributes
 
+logger = logging.getLogger(__name__)
 
-class Annotated(NamedTuple):
+
+class Held(NamedTuple):
     """One annotated plane or volume on the training device."""
 
     name: str
@@ -27,6 +33,56 @@ class Annotated(NamedTuple):
     border_ZYX: torch.Tensor  # border term, uint8
     scale: float  # of one step of the border term, class weights
     spacing: tuple[float, ...]  # z, y, x: size of a pixel in units of the finest
+
+    @property
+    def size(self) -> int:
+        """Pixels."""
+        return self.target_ZYX.numel()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Z, Y, X."""
+        return tuple(self.target_ZYX.shape)
+
+    def read(self, field: Field, margins: tuple[int, ...]):
+        """Image, target and border term of a tile, see `sampling.sample`."""
+        return sample(self.image_CZYX, self.target_ZYX, self.border_ZYX, field, margins)
+
+
+class Stored(NamedTuple):
+    """One annotated plane or volume that is read tile by tile, because not all of them fit into memory."""
+
+    name: str
+    image: Any  # Zarr array (t, c, z, y, x)
+    target: Any  # Zarr array (t, z, y, x)
+    border: Any  # likewise
+    front: tuple[int, slice]  # its time point and slices
+    statistics: dict
+    scale: float
+    spacing: tuple[float, ...]
+
+    @property
+    def size(self) -> int:
+        """Pixels."""
+        return math.prod(self.shape)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Z, Y, X."""
+        slices = self.front[1]
+        return (slices.stop - slices.start, *self.target.shape[2:])
+
+    def read(self, field: Field, margins: tuple[int, ...]):
+        """The same as of a held one, from the window that the tile's coordinates lie in."""
+        window, moved = field.window(self.shape)
+        t, slices = self.front
+        z = slice(slices.start + window[0].start, slices.start + window[0].stop)
+        image = to_unit(self.image[t, :, z, *window[1:]], self.statistics, axis=0)
+        target, border = (torch.from_numpy(array[t, z, *window[1:]]) for array in (self.target, self.border))
+        return sample(torch.from_numpy(image), target, border, moved, margins)
+
+
+Annotated = Held | Stored
 
 
 class Drawing(NamedTuple):
@@ -59,33 +115,60 @@ def _series_of(image: Path, tissue: Path, weights: Path) -> list[dict]:
     return [{"image": i, "tissue": t, "weights": w, **folders} for i, t, w in zip(*parts, strict=True)]
 
 
-def load(entry: dict, dimensions: int, device: torch.device) -> list[Annotated]:
-    """All (t, z) planes of one series, or all its volumes."""
+def load(series: list[dict], dimensions: int, device: torch.device, *, limit: float = math.inf) -> list[Annotated]:
+    """All (t, z) planes, or all volumes, of the series: held on the device if they fit, else read tile by tile.
+
+    Parameters
+    ----------
+    series
+        See `list_series`.
+    limit : float
+        What they may take of the device's memory, bytes.
+    """
+    spaces = [space for entry in series for space in _spaces(entry, dimensions)]
+    needed = sum(space.size * (4 * space.image.shape[1] + 2) for space in spaces)
+    if needed <= limit:
+        return [_hold(space, device) for space in spaces]
+    logger.info("%.1f GB of training images, %.1f GB allowed: they are read tile by tile", needed / 1e9, limit / 1e9)
+    return [*spaces]
+
+
+def _spaces(entry: dict, dimensions: int) -> list[Stored]:
     path = entry["image"]["path"]
-    pixels = open_array(entry["images"] / path / "0")[...]
+    image = open_array(entry["images"] / path / "0")
     target, border = (open_array(entry["truth"] / path / name) for name in ("target", "border"))
-    grey = to_unit(pixels, entry["tissue"], axis=1)
     scale = border.attrs["unetpipe"]["scale"]
     spacing = (1.0, *relative_spacing(entry["image"]["pixel_size"], dimensions))[-3:]
-    depth = grey.shape[2]
+    depth = image.shape[2]
     slabs = [slice(z, z + 1) for z in range(depth)] if dimensions == 2 else [slice(0, depth)]
-    name = entry["image"]["name"]
-    return [
-        Annotated(
-            name, _to(grey[t][:, z], device), _to(target[t, z], device), _to(border[t, z], device), scale, spacing
-        )
-        for t in range(len(grey))
-        for z in slabs
-    ]
+    fronts = [(t, slices) for t in range(image.shape[0]) for slices in slabs]
+    parts = entry["image"]["name"], image, target, border
+    return [Stored(*parts, front, entry["tissue"], scale, spacing) for front in fronts]
 
 
-def _to(values: np.ndarray, device: torch.device) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values)).to(device)
+def _hold(space: Stored, device: torch.device) -> Held:
+    t, slices = space.front
+    image = to_unit(space.image[t, :, slices], space.statistics, axis=0)
+    arrays = (image, space.target[t, slices], space.border[t, slices])
+    pixels, target, border = (torch.from_numpy(array).to(device) for array in arrays)
+    return Held(space.name, pixels, target, border, space.scale, space.spacing)
 
 
 def choose(spaces: list[Annotated], drawing: Drawing, step: int) -> list[int]:
     """Which of the annotated images the tiles of a step come from."""
     return _choose(spaces, drawing, _generator(drawing, step, "cpu"))
+
+
+def batches(spaces: list[Annotated], drawing: Drawing, steps: range, *, ahead: int = 1) -> Iterator[tuple]:
+    """The batches of some steps, drawn by threads while the device works: the same ones, however many draw ahead."""
+    with ThreadPoolExecutor(ahead) as pool:
+        waiting: deque[Future] = deque()
+        for step in steps:
+            waiting.append(pool.submit(draw_batch, spaces, drawing, step))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def draw_batch(spaces: list[Annotated], drawing: Drawing, step: int):
@@ -100,7 +183,7 @@ def draw_batch(spaces: list[Annotated], drawing: Drawing, step: int):
     noise = _generator(drawing, step, drawing.device)
     chosen = _choose(spaces, drawing, generator)
     tiles = [_draw_tile(spaces[index], drawing, generator, noise) for index in chosen]
-    image, target, border = (torch.stack(parts) for parts in zip(*tiles, strict=True))
+    image, target, border = (torch.stack(parts).to(drawing.device) for parts in zip(*tiles, strict=True))
     known = target != IGNORED
     weight = torch.where(known, drawing.class_weights[torch.where(known, target, 0)] + border, 0)
     if drawing.sides[0] == 1:
@@ -119,13 +202,13 @@ def _generator(drawing: Drawing, step: int, device) -> torch.Generator:
 
 def _choose(spaces: list[Annotated], drawing: Drawing, generator: torch.Generator) -> list[int]:
     """At random, larger ones more often."""
-    sizes = torch.tensor([space.target_ZYX.numel() for space in spaces], dtype=torch.float64)
+    sizes = torch.tensor([space.size for space in spaces], dtype=torch.float64)
     return torch.multinomial(sizes, drawing.batch, replacement=True, generator=generator).tolist()
 
 
 def _draw_tile(space: Annotated, drawing: Drawing, generator: torch.Generator, noise: torch.Generator):
-    at = (torch.rand(3, generator=generator) * torch.tensor(space.target_ZYX.shape)).long().tolist()
+    at = (torch.rand(3, generator=generator) * torch.tensor(space.shape)).long().tolist()
     field = sampling_field(at, drawing.sides, space.spacing, drawing.augmentation, generator)
-    truth = space.target_ZYX, space.border_ZYX
-    image, target, border = sample(space.image_CZYX, *truth, field, drawing.margins)
-    return recolour(image, drawing.augmentation, generator, noise), target.long(), border * space.scale
+    image, target, border = space.read(field, drawing.margins)
+    coloured = recolour(image.to(drawing.device), drawing.augmentation, generator, noise)
+    return coloured, target.long(), border * space.scale

@@ -1,7 +1,6 @@
 """Trains the U-Net on the annotated samples, so that a stopped run goes on as if it had never stopped."""
 
 import logging
-import math
 import signal
 import time
 from pathlib import Path
@@ -19,15 +18,17 @@ from unetpipe.log import Progress
 from unetpipe.loss import soft_dice, weighted_cross_entropy
 from unetpipe.manifest import digest, file_digest, read_json
 from unetpipe.network import Network, UNet, channels_last
+from unetpipe.optimiser import learning_rate, make_optimiser
 from unetpipe.pretrained import PretrainedUNet, find_weights
 from unetpipe.revisions import REVISIONS
 from unetpipe.saved import save_network
 from unetpipe.store import read_attributes
-from unetpipe.tiles import Annotated, Drawing, choose, draw_batch, list_series, load, step_seed
+from unetpipe.tiles import Annotated, Drawing, batches, choose, list_series, load, step_seed
 
 logger = logging.getLogger(__name__)
 SAVE_EVERY = 60.0  # seconds between checkpoints
 CURVE_POINTS = 100
+LOADERS = 4  # threads that draw tiles for a GPU
 
 
 class Run(NamedTuple):
@@ -66,6 +67,7 @@ def train(
     augment: dict | None = None,
     device: str = "auto",
     threads: int = 1,
+    memory: int = 8000,
 ) -> None:
     """Train a network and write it with what prediction needs to know.
 
@@ -101,6 +103,8 @@ def train(
     device : "auto", "cpu" or "cuda"
     threads : int
         For arithmetic on the CPU.
+    memory : int
+        Of the job, MB: training images that do not fit into half of it (a third of a GPU's) are read tile by tile.
 
     Raises
     ------
@@ -142,7 +146,8 @@ def train(
     inputs = [[entry[part]["digest"] for part in ("image", "tissue", "weights")] for entry in series]
     key = digest([REVISIONS["train"], inputs, network.arguments, plan])
     run = Run(plan, arithmetic, key, Path(output).parent)
-    curve = optimise(network, [space for entry in series for space in load(entry, dimensions, place)], drawing, run)
+    limit = torch.cuda.mem_get_info()[0] / 3 if place.type == "cuda" else memory * 1e6 / 2
+    curve = optimise(network, load(series, dimensions, place, limit=limit), drawing, run)
     note = {
         "revision": REVISIONS["train"],
         "key": run.key,
@@ -219,11 +224,15 @@ def optimise(network: nn.Module, spaces: list[Annotated], drawing: Drawing, run:
     start, curve, losses = _resume(run, network, optimiser)
     stop = _watch_for_signals()
     progress = Progress(steps - start, "steps")
-    saved = time.monotonic()
+    begun = saved = time.monotonic()
+    waited = 0.0
+    drawn = batches(spaces, drawing, range(start, steps), ahead=1 if drawing.device.type == "cpu" else LOADERS)
     network.train()
     for step in range(start, steps):
         torch.manual_seed(step_seed(drawing.seed, step))  # dropout
-        image, target, weight = draw_batch(spaces, drawing, step)
+        asked = time.monotonic()
+        image, target, weight = next(drawn)
+        waited += time.monotonic() - asked
         with torch.autocast(drawing.device.type, run.precision, enabled=run.precision != torch.float32):
             logits = network(2 * image - 1)
         loss = weighted_cross_entropy(logits, target, weight)
@@ -249,6 +258,7 @@ def optimise(network: nn.Module, spaces: list[Annotated], drawing: Drawing, run:
             saved = time.monotonic()
         if stop:
             raise InterruptedError(f"{stop[0]}: training saved at step {step + 1}; start again to go on")
+    logger.info("%.1f %% of the time was spent waiting for tiles", 100 * waited / max(1e-9, time.monotonic() - begun))
     return curve
 
 
@@ -272,21 +282,6 @@ def _resume(run: Run, network: nn.Module, optimiser) -> tuple[int, list, list]:
     network.load_state_dict(state["network"])
     optimiser.load_state_dict(state["optimiser"])
     return state["step"], *state["history"]
-
-
-def learning_rate(step: int, steps: int, highest: float) -> float:
-    """Rises over the first twentieth of the steps, then falls to 0 as a cosine."""
-    warm = max(1, steps // 20)
-    if step < warm:
-        return highest * (step + 1) / warm
-    return highest * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
-
-
-def make_optimiser(network: nn.Module, plan: dict) -> torch.optim.Optimizer:
-    """AdamW, or the gradient descent with momentum 0.99 of the paper's section 3."""
-    if plan["optimiser"] == "sgd":
-        return torch.optim.SGD(network.parameters(), lr=plan["learning_rate"], momentum=0.99, fused=True)
-    return torch.optim.AdamW(network.parameters(), lr=plan["learning_rate"], weight_decay=1e-4, fused=True)
 
 
 def _watch_for_signals() -> list[str]:

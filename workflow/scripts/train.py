@@ -7,5 +7,6 @@ train(
     snakemake.output[0],
     device=snakemake.resources.get("device", "auto"),
     threads=snakemake.threads,
+    memory=snakemake.resources.mem_mb,
     **snakemake.params.args,
 )
