@@ -32,25 +32,31 @@ def two_nearest(labels: np.ndarray, *, reach: float, spacing: Sequence[float] | 
     (*space) float32
         The sum, exact to rounding; infinite in objects and where it is not below `reach`.
     """
-    small = labels.dtype.itemsize <= 4
-    ids = np.ascontiguousarray(labels, dtype=np.uint32 if small else np.uint64)
+    ids = _unsigned(labels)
     steps, far = np.asarray(spacing or (1.0,) * labels.ndim, dtype=np.float32), np.float32(reach)
     flat, sums = ids.reshape(len(ids), -1), np.empty(ids.shape, np.float32)
-    ahead = int(far / steps[0])
-    band = min(len(ids), max(1, ahead, BAND // flat.shape[1]))
-    met = _nobody(flat.shape[1], ids.dtype)
-    near = np.empty((2, band, flat.shape[1]), ids.dtype), np.empty((2, band, flat.shape[1]), np.float32)
+    ahead, across = int(far / steps[0]), flat.shape[1]
+    band = min(len(ids), max(1, ahead, BAND // across))
+    met = _nobody(across, ids.dtype)
+    space = np.empty(2 * band * across, ids.dtype), np.empty(2 * band * across, np.float32)
     for top in range(0, len(ids), band):
         bottom = min(len(ids), top + band)
+        near = [part[: 2 * (bottom - top) * across].reshape(2, bottom - top, across) for part in space]
         _walk_down(flat, top, bottom, steps[0], *met, *near)
         _walk_up(flat, top, bottom, min(len(ids), bottom + ahead), steps[0], *near)
-        found = [part[:, : bottom - top].reshape(2, bottom - top, *ids.shape[1:]) for part in near]
         if labels.ndim == 3:
-            found = _along_middle(*found, steps[1], far)
+            near = _along_middle(*(part.reshape(2, bottom - top, *ids.shape[1:]) for part in near), steps[1], far)
         rows = (-1, ids.shape[-1])
-        parts = (ids[top:bottom].reshape(rows), *(part.reshape(2, *rows) for part in found))
+        parts = (ids[top:bottom].reshape(rows), *(part.reshape(2, *rows) for part in near))
         _along_last(*parts, steps[-1], far, sums[top:bottom].reshape(rows))
     return sums
+
+
+def _unsigned(labels: np.ndarray) -> np.ndarray:
+    """The same ids in one of the two types that are compiled."""
+    kind = np.uint32 if labels.dtype.itemsize <= 4 else np.uint64
+    whole = np.ascontiguousarray(labels)
+    return whole.view(kind) if whole.dtype.itemsize == np.dtype(kind).itemsize else whole.astype(kind)
 
 
 def _nobody(count: int, dtype):
