@@ -1,6 +1,7 @@
 """What leaves the project computes the same elsewhere."""
 
 import hashlib
+import shutil
 import zipfile
 
 import bioimageio.core
@@ -64,6 +65,15 @@ def test_the_package_holds_what_it_describes(exported):
         -2 * a.halo for a in network.axes
     ]
     assert description["inputs"][0]["axes"][1]["channel_names"] == ["phase_contrast", "DAPI"]
+
+
+def test_a_tampered_network_is_one_sentence(exported, tmp_path):
+    _, folder = exported
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    weights = tmp_path / "network.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(SystemExit, match=r"unetpipe: .*network\.safetensors is not the file that"):
+        main(["export", str(tmp_path / "network.json"), str(tmp_path / "other.onnx")])
 
 
 def test_another_kind_of_file_is_refused(exported):

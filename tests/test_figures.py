@@ -130,5 +130,8 @@ def test_labels_that_are_no_ids_are_refused(files, tmp_path):
 
 @pytest.mark.parametrize(("number", "share"), [(0, "0%"), (1, "100%")])
 def test_labels_without_an_edge_are_refused(number, share):
-    with pytest.raises(ValueError, match=f"objects cover {share} of the pixels shown; crop"):
+    with pytest.raises(
+        ValueError,
+        match=f"objects cover {share} of the first plane.* once gaps are opened; are the labels instance ids",
+    ):
         figures.weight_map(np.full((20, 20), number))

@@ -144,6 +144,11 @@ def test_volumes_of_other_voxels_are_refused(tmp_path):
         train(*paths, str(tmp_path / "network.json"), dimensions=3, **SMALL)
 
 
+def test_planes_are_no_volumes(made, tmp_path):
+    with pytest.raises(ValueError, match="00, 01: one slice is no volume; set dimensions to 2"):
+        run(made, tmp_path, dimensions=3)
+
+
 def test_it_learns(made, tmp_path):
     run(made, tmp_path, steps=150, learning_rate=1e-2, features=4, normalise=True)
     losses = [loss for _, loss in read_json(tmp_path / "network.json")["curve"]]

@@ -44,7 +44,7 @@ def load_checkpoint(folder: str | Path, key: str) -> dict | None:
     for path in _newest_first(folder):
         content = path.read_bytes()
         if _digest(content[:-DIGEST]) != content[-DIGEST:]:
-            logger.warning("%s is not whole: the one before it is taken", path)
+            logger.warning("%s is not whole: the one before it is taken, if there is one", path)
             continue
         state = torch.load(io.BytesIO(content[:-DIGEST]), weights_only=True)
         if state["key"] == key:

@@ -37,8 +37,10 @@ def main(arguments: list[str] | None = None) -> None:
     exported = commands.add_parser("export", help="write a trained network as ONNX or as bioimage.io package")
     exported.add_argument("network", type=Path, help="results/network/all/network.json")
     exported.add_argument("output", type=Path, help="FILE.onnx, or FILE.zip: a package for Fiji, QuPath and ilastik")
-    exported.add_argument("--name", default="unetpipe U-Net", help="of the package's model")
-    exported.add_argument("--licence", default="CC-BY-4.0", help="of the package's weights, an SPDX identifier")
+    exported.add_argument("--name", default="unetpipe U-Net", help="of the package's model (%(default)s)")
+    exported.add_argument(
+        "--licence", default="CC-BY-4.0", help="of the package's weights, an SPDX identifier (%(default)s)"
+    )
     exported.set_defaults(run=_export)
 
     figures = commands.add_parser(
@@ -55,7 +57,10 @@ def main(arguments: list[str] | None = None) -> None:
     figures.set_defaults(run=_figures)
 
     options = parser.parse_args(arguments)
-    options.run(options)
+    try:
+        options.run(options)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"unetpipe: {error}") from error
 
 
 def _demo_data(options) -> None:
@@ -108,9 +113,9 @@ def _picture(options) -> None:
     window = (slice(y, y + options.side), slice(x, x + options.side))
     image = open_array(options.store / options.series / "0")[(0, slice(None), 0, *window)]
     objects = open_array(label_path(options.store, options.series, "objects") / "0")[(0, 0, *window)]
-    plain = grey(image, *(np.percentile(image, percent, axis=(1, 2)).tolist() for percent in (0.5, 99.5)))
     if 0 in objects.shape:
-        raise SystemExit(f"--at {y} {x} lies outside the image")
+        raise ValueError(f"--at {y} {x} lies outside the image")
+    plain = grey(image, *(np.percentile(image, percent, axis=(1, 2)).tolist() for percent in (0.5, 99.5)))
     options.output.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.concatenate([plain, coloured(plain, objects)], axis=1)).save(options.output, optimize=True)
     print(options.output)
@@ -134,11 +139,7 @@ def _export(options) -> None:
 def _figures(options) -> None:
     from unetpipe.figures import write_figures
 
-    try:
-        paths = write_figures(options.folder, image=options.image, labels=options.labels)
-    except (OSError, ValueError) as error:
-        raise SystemExit(str(error)) from error
-    print(*paths, sep="\n")
+    print(*write_figures(options.folder, image=options.image, labels=options.labels), sep="\n")
 
 
 def _otsu(folder: Path) -> dict[str, float]:

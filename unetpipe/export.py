@@ -57,7 +57,7 @@ def _onnx(network: Network) -> bytes:
     example = torch.zeros(1, network.arguments["channels"], *_sides(network))
     free = dict.fromkeys((0, *range(2, example.ndim)), torch.export.Dim.AUTO)
     program: Any = torch.onnx.export(
-        Probabilities(network),
+        Probabilities(network).eval(),
         (example,),
         input_names=["image"],
         output_names=["probabilities"],

@@ -71,7 +71,10 @@ def weight_map(labels: np.ndarray, *, gap: int = 2, border: float = 10.0, sigma:
     """
     target = (opened := open_gaps(labels, gap=gap)) > 0
     if (share := target.mean()) in {0, 1}:
-        raise ValueError(f"objects cover {share:.0%} of the pixels shown; crop both files to where an object ends")
+        raise ValueError(
+            f"objects cover {share:.0%} of the first plane's middle once gaps are opened; "
+            "are the labels instance ids? if so, crop both files to where an object ends"
+        )
     classes = class_weights(np.bincount(target.ravel()), balance).astype(np.float32)
     return target, classes[target.astype(int)] + border_weight(opened, border=border, sigma=sigma)
 

@@ -41,7 +41,7 @@ def read_json(path: str | Path) -> Any:
     try:
         return json.loads(Path(path).read_text())
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not whole JSON ({error}); delete it and run again") from error
+        raise ValueError(f"{path} is not whole JSON ({error}); if a run wrote it, delete it and run again") from error
 
 
 def digest(content: Any) -> str:

@@ -171,6 +171,11 @@ def tile_sides(axes: tuple[Axis, ...], tile: int, planes: int) -> tuple[tuple[in
 
 def _one_spacing(series: list[dict]) -> tuple[float, ...]:
     """The relative size of a voxel, which all training volumes share."""
+    flat = [entry["image"]["name"] for entry in series if entry["image"]["shape"][2] == 1]
+    if flat:
+        raise ValueError(
+            f"{', '.join(flat[:3])}: one slice is no volume; set dimensions to 2, or train on volumes alone"
+        )
     first, *others = [entry["image"] for entry in series]
     spacing = relative_spacing(first["pixel_size"], 3)
     for other in others:
