@@ -51,7 +51,7 @@ def test_switched_off_a_tile_is_a_piece_of_the_mirrored_stores(made):
         known = whole["target"][window][inner] != 255
         classes = np.array([0.5, 2.0])[np.where(known, whole["target"][window][inner], 0)]
         expected = np.where(known, classes + whole["border"][window][inner] * np.float32(10 / 255), 0)
-        np.testing.assert_allclose(weight[tile], expected, rtol=1e-6)
+        np.testing.assert_allclose(weight[tile], expected, rtol=1e-6)  # float32
     assert (target == 255).any()
     assert not weight[target == 255].any()
 
