@@ -73,7 +73,7 @@ def test_weights_are_class_weights_and_border_term():
     background, foreground = class_weights(np.array([(opened == 0).sum(), (opened > 0).sum()]), 1.0)
     expected = np.where(opened > 0, foreground, background) + border_weight(opened, border=10.0, sigma=5.0)
     assert (target == (opened > 0)).all()
-    np.testing.assert_allclose(weight, expected, rtol=1e-6)
+    np.testing.assert_allclose(weight, expected, rtol=1e-6)  # float32
 
 
 def test_touching_objects_are_parted_by_a_ridge():
