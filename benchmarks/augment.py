@@ -14,11 +14,11 @@ import numpy as np
 import torch
 
 from unetpipe.augment import Augmentation, sampling_field
+from unetpipe.geometry import tile_sides
 from unetpipe.loss import weighted_cross_entropy
 from unetpipe.network import UNet, channels_last
 from unetpipe.sampling import sample
 from unetpipe.tiles import Drawing, Held, draw_batch
-from unetpipe.train import tile_sides
 
 SIDE = 572
 MARKS = {"monai": 4, "batchgeneratorsv2": 1, "albumentations": 1}

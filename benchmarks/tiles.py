@@ -12,11 +12,11 @@ import torch
 from scipy import ndimage
 
 from unetpipe.augment import Augmentation
+from unetpipe.geometry import tile_sides
 from unetpipe.loss import weighted_cross_entropy
 from unetpipe.network import UNet, channels_last
 from unetpipe.store import create_array, write_region
 from unetpipe.tiles import Drawing, Held, Stored, batches
-from unetpipe.train import tile_sides
 
 SHARD = 1024
 SMALL, LARGE = 2 * SHARD, 96 * SHARD  # sides, pixels: image, target and border term of the large one are 29 GB

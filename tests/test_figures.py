@@ -6,7 +6,7 @@ from PIL import Image
 
 from unetpipe import figures
 from unetpipe.cli import main
-from unetpipe.train import class_weights
+from unetpipe.loss import class_weights
 from unetpipe.weights import border_weight, open_gaps
 
 

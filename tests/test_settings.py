@@ -21,7 +21,18 @@ from unetpipe.weights import write_weights
 ROOT = Path(__file__).parents[1]
 SCHEMA = yaml.safe_load((ROOT / "workflow" / "schemas" / "config.schema.yaml").read_text())
 DEFAULTS = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
-MACHINE = {"sample", "samples", "workers", "threads", "memory", "device", "part", "store"}  # not of the config
+MACHINE = {
+    "sample",
+    "samples",
+    "workers",
+    "threads",
+    "memory",
+    "minutes",
+    "device",
+    "devices",
+    "part",
+    "store",
+}  # not of the config
 SHARED = {"dimensions"}  # of several sections, so it stands above them
 JOBS = {
     "ingest": ingest,

@@ -7,13 +7,13 @@ import zarr
 from scenes import prepare
 
 from unetpipe.augment import Augmentation
-from unetpipe.tiles import Drawing, batches, choose, draw_batch, list_series, load, step_seed
+from unetpipe.tiles import Drawing, batches, choose, draw_batch, list_series, load, tile_seed
 
 OFF = Augmentation(elastic=0, rotate=0, flip=0, scale=0, blur=0, gain=0, offset=0, gamma=0, stain=0, noise=0)
 
 
 def drawing(sides, margins, **changes):
-    plain = {"batch": 2, "seed": 3, "augmentation": OFF, "device": torch.device("cpu")}
+    plain = {"batch": 2, "anywhere": 1.0, "seed": 3, "augmentation": OFF, "device": torch.device("cpu")}
     return Drawing(sides, margins, class_weights=torch.tensor([0.5, 2.0]), **{**plain, **changes})
 
 
@@ -33,7 +33,7 @@ def made(request, tmp_path_factory):
 
 
 def test_switched_off_a_tile_is_a_piece_of_the_mirrored_stores(made):
-    spaces, (sides, margins), folder, entry = made
+    material, (sides, margins), folder, entry = made
     names = {"image": "images/s.ome.zarr/0/0", "target": "weights/s.zarr/0/target", "border": "weights/s.zarr/0/border"}
     stored = {name: zarr.open_array(folder / path, mode="r")[0].squeeze() for name, path in names.items()}
     low, high = (entry["tissue"][name][0] for name in ("low", "high"))
@@ -41,7 +41,7 @@ def test_switched_off_a_tile_is_a_piece_of_the_mirrored_stores(made):
     flat = sides[0] == 1
     pads = [(side, side) for side in sides[1 if flat else 0 :]]
     whole = {name: np.pad(values, pads, mode="reflect") for name, values in (stored | {"image": unit}).items()}
-    image, target, weight = draw_batch(spaces, drawing(sides, margins, batch=8), 5)
+    image, target, weight = draw_batch(material, drawing(sides, margins, batch=8), 5)
     inner = tuple(slice(m, -m or None) for m in margins[1 if flat else 0 :])
     for tile in range(8):
         found = image[tile, 0].numpy()
@@ -64,21 +64,21 @@ def find(whole, part):
 
 
 def test_a_batch_is_a_function_of_seed_and_step(made):
-    spaces, (sides, margins), *_ = made
+    material, (sides, margins), *_ = made
     full = drawing(sides, margins, augmentation=Augmentation())
-    first, again = (draw_batch(spaces, full, 7) for _ in range(2))
+    first, again = (draw_batch(material, full, 7) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
-    for other in (draw_batch(spaces, full, 8), draw_batch(spaces, full._replace(seed=4), 7)):
+    for other in (draw_batch(material, full, 8), draw_batch(material, full._replace(seed=4), 7)):
         assert not torch.equal(first[0], other[0])
 
 
 def test_tiles_read_from_the_stores_are_those_of_memory(made):
-    spaces, (sides, margins), _, entry = made
+    material, (sides, margins), _, entry = made
     stored = load([entry], 3 if sides[0] > 1 else 2, torch.device("cpu"), limit=0)
-    assert [type(space).__name__ for space in (*spaces, *stored)] == ["Held", "Stored"]
+    assert [type(space).__name__ for space in (*material.spaces, *stored.spaces)] == ["Held", "Stored"]
     full = drawing(sides, margins, augmentation=Augmentation())
     for step in range(30):
-        (image, target, weight), others = draw_batch(spaces, full, step), draw_batch(stored, full, step)
+        (image, target, weight), others = draw_batch(material, full, step), draw_batch(stored, full, step)
         torch.testing.assert_close(others[0], image, rtol=0, atol=2e-4)  # float32 coordinates
         assert (others[1] != target).float().mean() < 5e-3  # at halves
         assert (others[2] - weight).abs().mean() < 5e-3
@@ -86,16 +86,16 @@ def test_tiles_read_from_the_stores_are_those_of_memory(made):
 
 @pytest.mark.parametrize("ahead", [1, 4])
 def test_threads_that_draw_ahead_draw_the_same(made, ahead):
-    spaces, (sides, margins), *_ = made
+    material, (sides, margins), *_ = made
     full = drawing(sides, margins, augmentation=Augmentation())
-    found = list(batches(spaces, full, range(5, 14), ahead=ahead))
+    found = list(batches(material, full, range(5, 14), ahead=ahead))
     assert len(found) == 9
     for step, batch in zip(range(5, 14), found, strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(batch, draw_batch(spaces, full, step), strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(batch, draw_batch(material, full, step), strict=True))
 
 
 def test_no_two_steps_of_any_two_runs_share_a_seed():
-    numbers = {step_seed(seed, step) for seed in range(50) for step in range(0, 100_000, 97)}
+    numbers = {tile_seed(seed, step) for seed in range(50) for step in range(0, 100_000, 97)}
     assert len(numbers) == 50 * len(range(0, 100_000, 97))
     assert max(numbers) < 2**32
 
@@ -103,6 +103,6 @@ def test_no_two_steps_of_any_two_runs_share_a_seed():
 def test_larger_images_are_drawn_more_often(tmp_path):
     paths = prepare(tmp_path, [(40, 40), (40, 120)])
     entries = list_series([paths["image"]], [paths["tissue"]], [paths["weights"]])
-    spaces = load(entries, 2, torch.device("cpu"))
-    drawn = [choose(spaces, drawing((1, 8, 8), (0, 2, 2), batch=1), step)[0] for step in range(800)]
+    material = load(entries, 2, torch.device("cpu"))
+    drawn = [choose(material, drawing((1, 8, 8), (0, 2, 2), batch=1), step)[0].space for step in range(800)]
     assert np.mean(drawn) == pytest.approx(0.75, abs=0.06)  # 4 standard errors

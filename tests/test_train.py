@@ -12,11 +12,12 @@ import torch
 from safetensors.torch import load_file
 from scenes import prepare
 
-from unetpipe import train as module
+from unetpipe.loss import class_weights
 from unetpipe.manifest import read_json
-from unetpipe.train import class_weights, learning_rate, train
+from unetpipe.optimiser import learning_rate
+from unetpipe.train import loop, train
 
-SMALL = {"depth": 1, "features": 2, "tile": 20, "steps": 12, "dropout": 0.3, "precision": "float32"}
+SMALL = {"depth": 1, "features": 2, "tile": 20, "batch": 1, "steps": 12, "dropout": 0.3, "precision": "float32"}
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def test_one_seed_gives_one_network(made, tmp_path):
 @pytest.mark.parametrize("stops", [[1], [4, 9], [11]])
 def test_interrupted_equals_uninterrupted(made, tmp_path, monkeypatch, stops):
     expected = run(made, tmp_path / "whole")
-    original = module.learning_rate
+    original = loop.learning_rate
 
     def stop_at(step, *others):
         if step + 1 in remaining:
@@ -51,7 +52,7 @@ def test_interrupted_equals_uninterrupted(made, tmp_path, monkeypatch, stops):
         return original(step, *others)
 
     remaining = list(stops)
-    monkeypatch.setattr(module, "learning_rate", stop_at)
+    monkeypatch.setattr(loop, "learning_rate", stop_at)
     for step in stops:
         with pytest.raises(InterruptedError, match=f"saved at step {step};"):
             run(made, tmp_path / "stopped")
@@ -63,10 +64,10 @@ def test_interrupted_equals_uninterrupted(made, tmp_path, monkeypatch, stops):
 
 DRIVER = """
 import json, sys
-from unetpipe import train
-train.SAVE_EVERY = 0
+from unetpipe.train import loop, train
+loop.SAVE_EVERY = 0
 inputs, output, settings = json.loads(sys.argv[1])
-train.train(*inputs, output, **settings)
+train(*inputs, output, **settings)
 """
 
 
@@ -96,14 +97,16 @@ def newest(folder):
 
 
 def test_a_loss_that_is_no_number_names_step_and_sample(made, tmp_path, monkeypatch):
-    original = module.batches
+    original = loop.batches
 
-    def spoil(spaces, drawing, steps, **others):
-        for step, (image, target, weight) in zip(steps, original(spaces, drawing, steps, **others), strict=True):
+    def spoil(material, drawing, steps, **others):
+        for step, (image, target, weight) in zip(steps, original(material, drawing, steps, **others), strict=True):
             yield image * (torch.nan if step == 5 else 1), target, weight
 
-    monkeypatch.setattr(module, "batches", spoil)
-    with pytest.raises(FloatingPointError, match=r"no number at step 6, drawn from 0[01]; look at its pixels"):
+    monkeypatch.setattr(loop, "batches", spoil)
+    with pytest.raises(
+        FloatingPointError, match=r"at step 6, drawn from 0[01] at z, y, x .*; look at its pixels"
+    ):
         run(made, tmp_path)
     assert newest(tmp_path) <= 5
     monkeypatch.undo()
@@ -112,7 +115,7 @@ def test_a_loss_that_is_no_number_names_step_and_sample(made, tmp_path, monkeypa
 
 def test_a_finished_run_is_published_again_without_a_step(made, tmp_path, monkeypatch):
     expected = run(made, tmp_path)
-    monkeypatch.setattr(module, "weighted_cross_entropy", None)
+    monkeypatch.setattr(loop, "weighted_cross_entropy", None)
     assert equal(expected, run(made, tmp_path))
 
 
@@ -151,7 +154,7 @@ def test_planes_are_no_volumes(made, tmp_path):
 
 def test_it_learns(made, tmp_path):
     run(made, tmp_path, steps=150, learning_rate=1e-2, features=4, normalise=True)
-    losses = [loss for _, loss in read_json(tmp_path / "network.json")["curve"]]
+    losses = [loss for _, loss, _ in read_json(tmp_path / "network.json")["curve"]]
     assert np.median(losses[-20:]) < 0.6 * np.median(losses[:5])
 
 

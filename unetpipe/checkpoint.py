@@ -46,7 +46,7 @@ def load_checkpoint(folder: str | Path, key: str) -> dict | None:
         if _digest(content[:-DIGEST]) != content[-DIGEST:]:
             logger.warning("%s is not whole: the one before it is taken, if there is one", path)
             continue
-        state = torch.load(io.BytesIO(content[:-DIGEST]), weights_only=True)
+        state = torch.load(io.BytesIO(content[:-DIGEST]), map_location="cpu", weights_only=True)
         if state["key"] == key:
             logger.info("going on from step %d", state["step"])
             return state

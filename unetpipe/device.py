@@ -1,15 +1,23 @@
 """Which device and which arithmetic a job uses."""
 
+import os
+
 import torch
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str, number: int = 0) -> torch.device:
     """The device of that name; "auto" takes a GPU where there is one.
+
+    Parameters
+    ----------
+    name : "auto", "cpu" or "cuda"
+    number : int
+        Which of the visible GPUs.
 
     Raises
     ------
     RuntimeError
-        If a GPU was asked for and none is visible.
+        If a GPU was asked for and none is visible, or too few are.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -17,7 +25,20 @@ def choose_device(name: str) -> torch.device:
         raise RuntimeError(
             "the job asked for a GPU and sees none; check the driver and the allocation, or set device=cpu"
         )
-    return torch.device(name)
+    if name == "cuda" and number >= torch.cuda.device_count():
+        raise RuntimeError(
+            f"the job asked for {number + 1} GPUs or more and sees {torch.cuda.device_count()}; "
+            "set the resource gpu of the rule to what it is granted"
+        )
+    return torch.device(name, number) if name == "cuda" else torch.device(name)
+
+
+def be_deterministic(wanted: bool) -> None:  # noqa: FBT001 - the only thing that it takes
+    """Let the same run give the same bits also on a GPU, slower; an operation that cannot is an error that names it."""
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(wanted)
+    torch.backends.cudnn.benchmark = not wanted
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:

@@ -11,10 +11,10 @@ from skimage.segmentation import expand_labels, relabel_sequential
 
 from unetpipe.augment import Augmentation, sampling_field
 from unetpipe.demo import draw_cells
+from unetpipe.loss import class_weights
 from unetpipe.manifest import replacing
 from unetpipe.readers import open_series
 from unetpipe.sampling import sample
-from unetpipe.train import class_weights
 from unetpipe.weights import border_weight, open_gaps
 
 SIDE = 512  # pixels: of a larger image the middle is shown

@@ -82,6 +82,14 @@ class Axis(NamedTuple):
         return self.output(minimum) + 2 * self.halo
 
 
+def tile_sides(axes: tuple[Axis, ...], tile: int, planes: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Sides of a network's input, and by how much its output is shorter at each end, z y x; one plane if it is flat."""
+    flat = (Axis(stride=1, halo=0, lost=0),) * (3 - len(axes))
+    wanted = (planes if len(axes) == 3 else 1, tile, tile)
+    every = (*flat, *axes)
+    return tuple(axis.input(side) for axis, side in zip(every, wanted, strict=True)), tuple(axis.halo for axis in every)
+
+
 class Levels(NamedTuple):
     """Kernels and strides of a valid-convolution U-Net along one axis, from the top level down."""
 

@@ -5,6 +5,8 @@ import sys
 import time
 from pathlib import Path
 
+from tqdm import tqdm
+
 FORMAT = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S")
 
 
@@ -38,7 +40,7 @@ def _record_error(kind, error, traceback) -> None:
 
 
 class Progress:
-    """Counts finished units of work and says so once a minute, with the rate and the time left.
+    """Counts finished units of work: a bar on a terminal; in the log a line a minute, with the rate and the time left.
 
     Parameters
     ----------
@@ -46,25 +48,32 @@ class Progress:
         Units to do.
     unit : str
         What is counted, e.g. "blocks".
+    done : int
+        Units that an earlier start has done.
     every : float
         Seconds between two lines.
     """
 
-    def __init__(self, total: int, unit: str, *, every: float = 60.0):
+    def __init__(self, total: int, unit: str, *, done: int = 0, every: float = 60.0):
         self.total, self.unit, self.every = total, unit, every
-        self.done = 0
+        self.done = self.first = done
         self.start = self.said = time.monotonic()
         self.logger = logging.getLogger("unetpipe.progress")
+        self.bar = tqdm(total=total, initial=done, unit=f" {unit}", disable=None, leave=False, dynamic_ncols=True)
 
     def advance(self, note: str = "") -> None:
         """One unit more is done."""
         self.done += 1
+        self.bar.set_postfix_str(note, refresh=False)
+        self.bar.update()
         now = time.monotonic()
         if now - self.said >= self.every or self.done == self.total:
             self.said = now
             self.logger.info(self._line(now - self.start, note))
+        if self.done == self.total:
+            self.bar.close()
 
     def _line(self, elapsed: float, note: str) -> str:
-        rate = self.done / max(elapsed, 1e-9)
+        rate = (self.done - self.first) / max(elapsed, 1e-9)
         left = (self.total - self.done) / rate
         return f"{self.done}/{self.total} {self.unit}, {rate:.2f} a second, {left:.0f} s left {note}".rstrip()

@@ -18,6 +18,7 @@ from unetpipe.geometry import relative_spacing
 from unetpipe.grey import to_unit
 from unetpipe.manifest import read_json
 from unetpipe.network import channels_last
+from unetpipe.places import Place, Places
 from unetpipe.sampling import Field, sample
 from unetpipe.store import IGNORED, open_array, read_attributes
 
@@ -56,6 +57,7 @@ class Stored(NamedTuple):
     image: Any  # Zarr array (t, c, z, y, x)
     target: Any  # Zarr array (t, z, y, x)
     border: Any  # likewise
+    index: Any  # likewise (t, kinds, z, y, x), see `places.count_kinds`
     front: tuple[int, slice]  # its time point and slices
     statistics: dict
     scale: float
@@ -90,11 +92,20 @@ class Drawing(NamedTuple):
 
     sides: tuple[int, ...]  # of the input of the network, z y x, pixels
     margins: tuple[int, ...]  # by how much its output is shorter at each end
-    batch: int
+    batch: int  # tiles a step, of all ranks
+    anywhere: float  # see `places.Places.draw`
     seed: int
     augmentation: Augmentation
     class_weights: torch.Tensor
     device: torch.device
+    rank: int = 0  # of the ranks that share a batch, see `ranks`
+    ranks: int = 1
+
+    def tiles(self, step: int) -> range:
+        """Numbers of this rank's tiles in a step, counted through the whole run."""
+        share = self.batch // self.ranks
+        first = step * self.batch + self.rank * share
+        return range(first, first + share)
 
 
 def list_series(images: list[str], tissues: list[str], weights: list[str]) -> list[dict]:
@@ -115,7 +126,14 @@ def _series_of(image: Path, tissue: Path, weights: Path) -> list[dict]:
     return [{"image": i, "tissue": t, "weights": w, **folders} for i, t, w in zip(*parts, strict=True)]
 
 
-def load(series: list[dict], dimensions: int, device: torch.device, *, limit: float = math.inf) -> list[Annotated]:
+class Material(NamedTuple):
+    """What tiles are drawn from."""
+
+    spaces: list[Annotated]
+    places: Places
+
+
+def load(series: list[dict], dimensions: int, device: torch.device, *, limit: float = math.inf) -> Material:
     """All (t, z) planes, or all volumes, of the series: held on the device if they fit, else read tile by tile.
 
     Parameters
@@ -126,23 +144,25 @@ def load(series: list[dict], dimensions: int, device: torch.device, *, limit: fl
         What they may take of the device's memory, bytes.
     """
     spaces = [space for entry in series for space in _spaces(entry, dimensions)]
+    shapes, cells = [space.shape for space in spaces], [space.index.attrs["unetpipe"]["cell"] for space in spaces]
+    places = Places([space.index[space.front[0], :, space.front[1]] for space in spaces], shapes, cells)
     needed = sum(space.size * (4 * space.image.shape[1] + 2) for space in spaces)
     if needed <= limit:
-        return [_hold(space, device) for space in spaces]
+        return Material([_hold(space, device) for space in spaces], places)
     logger.info("%.1f GB of training images, %.1f GB allowed: they are read tile by tile", needed / 1e9, limit / 1e9)
-    return [*spaces]
+    return Material([*spaces], places)
 
 
 def _spaces(entry: dict, dimensions: int) -> list[Stored]:
     path = entry["image"]["path"]
     image = open_array(entry["images"] / path / "0")
-    target, border = (open_array(entry["truth"] / path / name) for name in ("target", "border"))
+    target, border, index = (open_array(entry["truth"] / path / name) for name in ("target", "border", "index"))
     scale = border.attrs["unetpipe"]["scale"]
     spacing = (1.0, *relative_spacing(entry["image"]["pixel_size"], dimensions))[-3:]
     depth = image.shape[2]
     slabs = [slice(z, z + 1) for z in range(depth)] if dimensions == 2 else [slice(0, depth)]
     fronts = [(t, slices) for t in range(image.shape[0]) for slices in slabs]
-    parts = entry["image"]["name"], image, target, border
+    parts = entry["image"]["name"], image, target, border, index
     return [Stored(*parts, front, entry["tissue"], scale, spacing) for front in fronts]
 
 
@@ -154,35 +174,34 @@ def _hold(space: Stored, device: torch.device) -> Held:
     return Held(space.name, pixels, target, border, space.scale, space.spacing)
 
 
-def choose(spaces: list[Annotated], drawing: Drawing, step: int) -> list[int]:
-    """Which of the annotated images the tiles of a step come from."""
-    return _choose(spaces, drawing, _generator(drawing, step, "cpu"))
+def choose(material: Material, drawing: Drawing, step: int) -> list[Place]:
+    """Which of the annotated images the tiles of a step come from, and where their middles lie."""
+    return [
+        material.places.draw(drawing.anywhere, _generator(drawing, number, "cpu")) for number in drawing.tiles(step)
+    ]
 
 
-def batches(spaces: list[Annotated], drawing: Drawing, steps: range, *, ahead: int = 1) -> Iterator[tuple]:
+def batches(material: Material, drawing: Drawing, steps: range, *, ahead: int = 1) -> Iterator[tuple]:
     """The batches of some steps, drawn by threads while the device works: the same ones, however many draw ahead."""
     with ThreadPoolExecutor(ahead) as pool:
         waiting: deque[Future] = deque()
         for step in steps:
-            waiting.append(pool.submit(draw_batch, spaces, drawing, step))
+            waiting.append(pool.submit(draw_batch, material, drawing, step))
             if len(waiting) > ahead:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
 
-def draw_batch(spaces: list[Annotated], drawing: Drawing, step: int):
-    """The tiles of one step, a pure function of (seed, step).
+def draw_batch(material: Material, drawing: Drawing, step: int):
+    """The tiles of one step, each a pure function of the seed and its number.
 
     Returns
     -------
     image (B, C, Z, Y, X) float32, target (B, Z, Y, X) int64, weight (B, Z, Y, X) float32
         Without Z where the tile is a plane. Target and weight cover what the network's output covers.
     """
-    generator = _generator(drawing, step, "cpu")
-    noise = _generator(drawing, step, drawing.device)
-    chosen = _choose(spaces, drawing, generator)
-    tiles = [_draw_tile(spaces[index], drawing, generator, noise) for index in chosen]
+    tiles = [_draw_tile(material, drawing, number) for number in drawing.tiles(step)]
     image, target, border = (torch.stack(parts).to(drawing.device) for parts in zip(*tiles, strict=True))
     known = target != IGNORED
     weight = torch.where(known, drawing.class_weights[torch.where(known, target, 0)] + border, 0)
@@ -191,24 +210,20 @@ def draw_batch(spaces: list[Annotated], drawing: Drawing, step: int):
     return channels_last(image), target, weight
 
 
-def step_seed(seed: int, step: int) -> int:
-    """A seed for one step: torch's generator on the CPU takes 32 bits, so runs begin far apart in them."""
-    return ((seed - 1) * 0x9E3779B9 + step) % 2**32
+def tile_seed(seed: int, number: int) -> int:
+    """A seed for one tile: torch's generator on the CPU takes 32 bits, so runs begin far apart in them."""
+    return ((seed - 1) * 0x9E3779B9 + number) % 2**32
 
 
-def _generator(drawing: Drawing, step: int, device) -> torch.Generator:
-    return torch.Generator(device).manual_seed(step_seed(drawing.seed, step))
+def _generator(drawing: Drawing, number: int, device) -> torch.Generator:
+    return torch.Generator(device).manual_seed(tile_seed(drawing.seed, number))
 
 
-def _choose(spaces: list[Annotated], drawing: Drawing, generator: torch.Generator) -> list[int]:
-    """At random, larger ones more often."""
-    sizes = torch.tensor([space.size for space in spaces], dtype=torch.float64)
-    return torch.multinomial(sizes, drawing.batch, replacement=True, generator=generator).tolist()
-
-
-def _draw_tile(space: Annotated, drawing: Drawing, generator: torch.Generator, noise: torch.Generator):
-    at = (torch.rand(3, generator=generator) * torch.tensor(space.shape)).long().tolist()
-    field = sampling_field(at, drawing.sides, space.spacing, drawing.augmentation, generator)
+def _draw_tile(material: Material, drawing: Drawing, number: int):
+    generator, noise = _generator(drawing, number, "cpu"), _generator(drawing, number, drawing.device)
+    place = material.places.draw(drawing.anywhere, generator)
+    space = material.spaces[place.space]
+    field = sampling_field(place.at, drawing.sides, space.spacing, drawing.augmentation, generator)
     image, target, border = space.read(field, drawing.margins)
     coloured = recolour(image.to(drawing.device), drawing.augmentation, generator, noise)
     return coloured, target.long(), border * space.scale

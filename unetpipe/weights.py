@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from unetpipe.distances import two_nearest
 from unetpipe.geometry import blocks, relative_spacing
 from unetpipe.manifest import array_digest, digest, read_json
 from unetpipe.neighbours import extreme_ids
+from unetpipe.places import NEAR, cell_side, count_kinds
 from unetpipe.revisions import REVISIONS
 from unetpipe.store import (
     IGNORED,
@@ -99,7 +101,7 @@ def write_weights(
     dimensions: int = 2,
     workers: int = 1,
 ) -> None:
-    """Write what training aims at: `{series}/target` (classes, gaps opened) and `{series}/border`.
+    """Write what training aims at, `{series}/target` (classes, gaps opened) and `border`, and `index`: where what is.
 
     Parameters
     ----------
@@ -124,7 +126,7 @@ def write_weights(
     key = [REVISIONS["weights"], [entry["digest"] for entry in truths], settings]
     with Ledger(store, "weights", key) as ledger:
         failures: dict[str, Exception] = {}
-        tasks = [task for entry in entries for task in _tasks(images, store, entry, settings)]
+        tasks = [task for entry in entries for task in _tasks(images, store, entry, annotated["classes"], settings)]
         run(tasks, ledger, failures, workers=workers)
         raise_failures(sample, failures)
         remove_strays(store, ledger.shards())
@@ -139,37 +141,72 @@ def _summary(path: str, ledger: Ledger) -> dict:
     return {"path": path, "pixels": counts.tolist(), "digest": digest([note["digests"] for note in notes])}
 
 
-def _tasks(images: Path, store: Path, entry: dict, settings: dict) -> list[Task]:
+class Arrays(NamedTuple):
+    """What the blocks of a series are read from and written to."""
+
+    ids: Any  # Zarr arrays (t, z, y, x)
+    classes: Any
+    target: Any
+    border: Any
+    index: Any  # (t, kinds, z, y, x), a pixel for a cell
+    total: int  # of classes
+
+    @property
+    def cell(self) -> int:
+        """Side of a cell, pixels."""
+        return self.index.attrs["unetpipe"]["cell"]
+
+
+def _open(images: Path, store: Path, entry: dict, count: int, settings: dict) -> Arrays:
     ids, classes = (open_array(label_path(images, entry["path"], name) / "0") for name in ("truth", "classes"))
-    sides = {"chunk": entry["chunk"], "shard": entry["shard"], "kind": "label"}
-    steps = {"unetpipe": {"scale": settings["border"] / STEPS}}
-    target = create_array(store / entry["path"] / "target", ids.shape, np.uint8, **sides)
-    border = create_array(store / entry["path"] / "border", ids.shape, np.uint8, **sides, attributes=steps)
+    sides = {"chunk": entry["chunk"], "shard": entry["shard"]}
+    notes = {"target": {}, "border": {"unetpipe": {"scale": settings["border"] / STEPS}}}
+    target, border = (
+        create_array(store / entry["path"] / name, ids.shape, np.uint8, **sides, kind="label", attributes=note)
+        for name, note in notes.items()
+    )
+    cell = cell_side(entry["chunk"])
+    t, z, *plane = ids.shape
+    shape, side = (t, count + 1, z, *(-(-size // cell) for size in plane)), entry["shard"] // cell
+    note = {"unetpipe": {"cell": cell}}
+    index = create_array(store / entry["path"] / "index", shape, np.uint16, chunk=side, shard=side, attributes=note)
+    return Arrays(ids, classes, target, border, index, count)
+
+
+def _tasks(images: Path, store: Path, entry: dict, count: int, settings: dict) -> list[Task]:
+    arrays = _open(images, store, entry, count, settings)
     spacing = relative_spacing(entry["pixel_size"], settings["dimensions"])
-    work = partial(_write_block, ids, classes, target, border, settings, spacing)
-    side = (1, SLAB if len(spacing) == 3 else 1, *target.shards[2:])
-    regions = [block.write for block in blocks(ids.shape, side)]
+    side = (1, SLAB if len(spacing) == 3 else 1, *arrays.target.shards[2:])
+    regions = [block.write for block in blocks(arrays.ids.shape, side)]
+    work = partial(_write_block, arrays, settings, spacing)
     return [Task(entry["path"], str([part.start for part in region]), partial(work, region)) for region in regions]
 
 
-def _write_block(ids, classes, target, border, settings: dict, spacing, region) -> Done:
-    """Targets and border term of one block, from as much context as they depend on."""
+def _write_block(arrays: Arrays, settings: dict, spacing, region) -> Done:
+    """Targets, border term and index of one block, from as much context as they depend on."""
     span = reach(settings["sigma"]) + settings["gap"] / 2
-    margins = [0] * (ids.ndim - len(spacing)) + [math.ceil(span / step) for step in spacing]
-    window, inside = _widen(region, ids.shape, margins)
-    flat = tuple(range(ids.ndim - len(spacing)))
-    opened = open_gaps(ids[window].squeeze(flat), gap=settings["gap"], spacing=spacing)
+    front = arrays.ids.ndim - len(spacing)
+    margins = [0] * front + [math.ceil(span / step) for step in spacing]
+    window, inside = _widen(region, arrays.ids.shape, margins)
+    flat = tuple(range(front))
+    opened = open_gaps(arrays.ids[window].squeeze(flat), gap=settings["gap"], spacing=spacing)
     ridge = border_weight(opened, border=settings["border"], sigma=settings["sigma"], spacing=spacing)
     opened, ridge = (np.expand_dims(values, flat)[inside] for values in (opened, ridge))
     steps = np.rint(ridge * (STEPS / settings["border"]) if settings["border"] else ridge).astype(np.uint8)
-    found = classes[region]
+    found = arrays.classes[region]
     aims = np.where((opened > 0) | (found == IGNORED), found, 0)
-    files = [*write_region(target, region, aims), *write_region(border, region, steps)]
+    cells = count_kinds(aims[0], steps[0] >= NEAR * STEPS, arrays.total, arrays.cell)
+    place = (*region[:1], slice(0, len(cells)), region[1], *(_cells(part, arrays.cell) for part in region[2:]))
+    parts = ((arrays.target, region, aims), (arrays.border, region, steps), (arrays.index, place, cells[None]))
     note = {
-        "digests": [array_digest(aims), array_digest(steps)],
+        "digests": [array_digest(values) for *_, values in parts],
         "pixels": np.bincount(aims.flat, minlength=256).tolist(),
     }
-    return Done(files, note)
+    return Done([file for part in parts for file in write_region(*part)], note)
+
+
+def _cells(part: slice, cell: int) -> slice:
+    return slice(part.start // cell, -(-part.stop // cell))
 
 
 def _widen(region, shape, margins):
