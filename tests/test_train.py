@@ -104,9 +104,7 @@ def test_a_loss_that_is_no_number_names_step_and_sample(made, tmp_path, monkeypa
             yield image * (torch.nan if step == 5 else 1), target, weight
 
     monkeypatch.setattr(loop, "batches", spoil)
-    with pytest.raises(
-        FloatingPointError, match=r"at step 6, drawn from 0[01] at z, y, x .*; look at its pixels"
-    ):
+    with pytest.raises(FloatingPointError, match=r"at step 6, drawn from 0[01] at z, y, x .*; look at its pixels"):
         run(made, tmp_path)
     assert newest(tmp_path) <= 5
     monkeypatch.undo()

@@ -33,7 +33,7 @@ def choose_device(name: str, number: int = 0) -> torch.device:
     return torch.device(name, number) if name == "cuda" else torch.device(name)
 
 
-def be_deterministic(wanted: bool) -> None:  # noqa: FBT001 - the only thing that it takes
+def be_deterministic(*, wanted: bool) -> None:
     """Let the same run give the same bits also on a GPU, slower; an operation that cannot is an error that names it."""
     if wanted:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

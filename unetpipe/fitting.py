@@ -155,7 +155,6 @@ def _seconds(network: Any, image: torch.Tensor, precision: torch.dtype) -> float
 
 
 def _step(network: Any, image: torch.Tensor, precision: torch.dtype) -> None:
-    network.train()
     with torch.autocast(image.device.type, precision, enabled=precision != torch.float32):
         logits = network(channels_last(image))
     logits.float().logsumexp(dim=1).mean().backward()

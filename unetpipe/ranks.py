@@ -18,10 +18,8 @@ from typing import Any
 
 import torch
 from torch import distributed
-from torch.distributed.nn import functional
 
 logger = logging.getLogger(__name__)
-BACKENDS = "cpu:gloo,cuda:nccl"
 PATIENCE = 30.0  # seconds that the others have to end after rank 0
 SHARED = (InterruptedError, FloatingPointError)  # errors that all ranks run into at the same step
 
@@ -38,7 +36,23 @@ def size() -> int:
 
 def add(tensor: torch.Tensor) -> torch.Tensor:
     """The sum over all ranks, with its gradient."""
-    return functional.all_reduce(tensor) if size() > 1 else tensor
+    return _Sum.apply(tensor) if size() > 1 else tensor
+
+
+class _Sum(torch.autograd.Function):
+    """Every rank's sum depends on every rank's part, so the gradients are summed as well."""
+
+    @staticmethod
+    def forward(_, tensor: torch.Tensor) -> torch.Tensor:
+        total = tensor.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_, *gradients: torch.Tensor) -> torch.Tensor:
+        total = gradients[0].clone()
+        distributed.all_reduce(total)
+        return total
 
 
 def agree(value: Any) -> Any:
@@ -83,7 +97,7 @@ def together(module: str, call: dict, count: int) -> Iterator[None]:
         others = [_start(module, {"call": call, "meeting": {**meeting, "rank": number}}) for number in range(1, count)]
         for number, process in enumerate(others, start=1):
             threading.Thread(target=_watch, args=(process, number, count), daemon=True).start()
-        distributed.init_process_group(BACKENDS, **meeting, rank=0)
+        distributed.init_process_group(_backends(), **meeting, rank=0)
         try:
             yield
         except BaseException as error:
@@ -91,6 +105,10 @@ def together(module: str, call: dict, count: int) -> Iterator[None]:
             raise
         else:
             _let_go(others)
+
+
+def _backends() -> str:
+    return "cpu:gloo,cuda:nccl" if distributed.is_nccl_available() else "gloo"
 
 
 def _let_go(others: list, *, kill: bool = False) -> None:
@@ -130,7 +148,7 @@ def follow(function: Callable[..., None]) -> None:
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     message = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_the_first, daemon=True).start()
-    distributed.init_process_group(BACKENDS, **message["meeting"])
+    distributed.init_process_group(_backends(), **message["meeting"])
     with contextlib.suppress(*SHARED):  # rank 0 says it
         function(**message["call"])
     distributed.destroy_process_group()

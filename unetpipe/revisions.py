@@ -13,5 +13,5 @@ REVISIONS = {
     "label": "label 1",
     "measure": "measure 1",
     "score": "score 1",
-    "report": "report 1",
+    "report": "report 2",
 }

@@ -12,7 +12,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from unetpipe.manifest import read_json, write_bytes
-from unetpipe.report.pictures import curve, data_uri, grey, outlined
+from unetpipe.report.pictures import curve, curve_table, data_uri, grey, outlined
 from unetpipe.score import summary
 from unetpipe.store import label_path, open_array, read_attributes
 
@@ -50,6 +50,7 @@ def write_report(
         samples=shown,
         network=note,
         curve=curve(note["curve"]),
+        table=curve_table(note["curve"]),
         scores=scores.to_dict("records"),
         totals=summary(scores).to_dict("records") if len(scores) else [],
         costs=_costs(Path(benchmarks)),

@@ -48,17 +48,32 @@ def data_uri(picture: np.ndarray, *, quality: int = 85) -> str:
     """A picture (y, x, 3) uint8 as a JPEG for the `src` of an image."""
     packed = io.BytesIO()
     Image.fromarray(picture).save(packed, "JPEG", quality=quality)
-    return "data:image/jpeg;base64," + base64.b64encode(packed.getvalue()).decode()
+    return _uri("image/jpeg", packed.getvalue())
 
 
 def curve(points: list[list[float]]) -> str:
-    """The loss over the steps as SVG."""
+    """The loss and, where it was noted, the learning rate over the steps, as a PNG."""
     figure = Figure(figsize=(7, 2.6), layout="constrained")
     axes = figure.subplots()
-    steps, losses = zip(*points, strict=True)
+    steps, losses, *rates = zip(*points, strict=True)
     axes.plot(steps, losses, color="#d2691e")
     axes.set(xlabel="step", ylabel="weighted cross-entropy", yscale="log")
     axes.grid(alpha=0.3)
-    text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None}, transparent=True)
-    return text.getvalue()[text.getvalue().index("<svg") :]
+    if rates:
+        other = axes.twinx()
+        other.plot(steps, rates[0], color="#4682b4", linewidth=0.8)
+        other.set_ylabel("learning rate", color="#4682b4")
+    packed = io.BytesIO()
+    figure.savefig(packed, format="png", dpi=150, metadata={"Software": None})
+    return _uri("image/png", packed.getvalue())
+
+
+def curve_table(points: list[list[float]]) -> str:
+    """The same as a table with tabs, to download."""
+    rows: list = [["step", "loss", "learning_rate"][: len(points[0])], *points]
+    text = "".join("\t".join(map(str, row)) + "\n" for row in rows)
+    return _uri("text/tab-separated-values", text.encode())
+
+
+def _uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64," + base64.b64encode(content).decode()

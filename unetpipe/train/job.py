@@ -126,7 +126,7 @@ def train(
     settings = {name: value for name, value in call.items() if name not in INPUTS | MACHINE}
     with Watch(minutes) as watch, together("unetpipe.train", call, devices):
         torch.set_num_threads(max(1, threads // size()))
-        be_deterministic(deterministic)
+        be_deterministic(wanted=deterministic)
         place = choose_device(device, rank())
         series = list_series(images, tissues, weights)
         classes = max(read_attributes(path)["classes"] for path in weights)

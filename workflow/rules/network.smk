@@ -8,7 +8,8 @@ rule train:
         weights=expand(WEIGHTS, sample=TRAINING),
         pretrained=pretrained_file(),
     output:
-        "results/network/{fold}/network.json",
+        network="results/network/{fold}/network.json",
+        curve="results/network/{fold}/curve.tsv",
     log:
         "logs/train/{fold}.log",
     benchmark:
