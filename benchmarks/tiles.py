@@ -15,11 +15,13 @@ from unetpipe.augment import Augmentation
 from unetpipe.geometry import tile_sides
 from unetpipe.loss import weighted_cross_entropy
 from unetpipe.network import UNet, channels_last
+from unetpipe.places import Places, count_kinds
 from unetpipe.store import create_array, write_region
-from unetpipe.tiles import Drawing, Held, Stored, batches
+from unetpipe.tiles import Drawing, Held, Material, Stored, batches
 
 SHARD = 1024
 SMALL, LARGE = 2 * SHARD, 96 * SHARD  # sides, pixels: image, target and border term of the large one are 29 GB
+CELL = 64
 KINDS = {"image": "image", "target": "label", "border": "label"}
 
 
@@ -33,11 +35,11 @@ def main():
     torch.set_num_threads(options.threads)
     network = channels_last(UNet(features=options.features))
     with tempfile.TemporaryDirectory() as folder:
-        spaces = {"memory": held(), "stores": stored(Path(folder), LARGE)}
-        times = {name: [] for name in spaces}
+        materials = {"memory": held(), "stores": stored(Path(folder), LARGE)}
+        times = {name: [] for name in materials}
         for _ in range(3):
-            for name, space in spaces.items():
-                times[name] += steps(network, space, options.steps)
+            for name, material in materials.items():
+                times[name] += steps(network, material, options.steps)
     median = {name: statistics.median(values) for name, values in times.items()}
     ratio = median["stores"] / median["memory"]
     what = f"training step, {options.features} features, tiles from {3 * LARGE**2 / 1e9:.0f} GB of stores over memory"
@@ -45,13 +47,13 @@ def main():
     print(f'claim="{what}" value={ratio:.3f} mark=1.05 {end}')
 
 
-def steps(network, space, count):
+def steps(network, material, count):
     """Seconds of each step, the first left out."""
     sides, margins = tile_sides(network.axes, 388, 1)
     weights, cpu = torch.ones(2), torch.device("cpu")
-    drawing = Drawing(sides, margins, 1, 1, Augmentation(), weights, cpu)
+    drawing = Drawing(sides, margins, 1, 0.5, 1, Augmentation(), weights, cpu)
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=True)
-    taken, drawn = [], batches([space], drawing, range(count + 1))
+    taken, drawn = [], batches(material, drawing, range(count + 1))
     for _ in range(count + 1):
         start = time.perf_counter()
         image, target, weight = next(drawn)
@@ -67,7 +69,9 @@ def held():
     """An image in memory."""
     random = torch.Generator().manual_seed(0)
     truth = torch.randint(0, 2, (1, SMALL, SMALL), generator=random, dtype=torch.uint8)
-    return Held("memory", torch.rand(1, 1, SMALL, SMALL, generator=random), truth, truth, 0.04, (1.0,) * 3)
+    space = Held("memory", torch.rand(1, 1, SMALL, SMALL, generator=random), truth, truth, 0.04, (1.0,) * 3)
+    counts = count_kinds(truth.numpy(), truth.numpy() > 0, 2, CELL)
+    return Material([space], Places([counts], [space.shape], [CELL]))
 
 
 def stored(folder, side):
@@ -91,7 +95,12 @@ def stored(folder, side):
             if place != first:
                 os.link(first, place)
         arrays.append(array)
-    return Stored("stores", *arrays, (0, slice(0, 1)), {"low": [60.0], "high": [200.0]}, 0.04, (1.0,) * 3)
+    index = np.tile(
+        count_kinds(texture[None] > 0, abs(texture[None]) < 0.02, 2, CELL), (1, 1, side // SHARD, side // SHARD)
+    )
+    front = (0, slice(0, 1))
+    space = Stored("stores", *arrays, index[None], front, {"low": [60.0], "high": [200.0]}, 0.04, (1.0,) * 3)
+    return Material([space], Places([index], [space.shape], [CELL]))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from scenes import prepare
 
 from unetpipe.loss import class_weights
 from unetpipe.manifest import read_json
+from unetpipe.network import UNet
 from unetpipe.optimiser import learning_rate
 from unetpipe.train import loop, train
 
@@ -109,6 +110,60 @@ def test_a_loss_that_is_no_number_names_step_and_sample(made, tmp_path, monkeypa
     assert newest(tmp_path) <= 5
     monkeypatch.undo()
     assert equal(run(made, tmp_path / "whole"), run(made, tmp_path))
+
+
+def test_what_was_chosen_at_the_first_start_is_kept(made, tmp_path, monkeypatch):
+    """With less memory another tile would be chosen; the run is the one that was begun."""
+    settings = {"tile": "auto", "batch": "auto", "steps": 4}
+    expected = run(made, tmp_path / "whole", memory=1000, **settings)
+    less = run(made, tmp_path / "less", memory=1, **settings)
+    assert not equal(expected, less)
+    original = loop.learning_rate
+
+    def stop_at_two(step, *others):
+        if step == 1:
+            signal.raise_signal(signal.SIGUSR1)
+        return original(step, *others)
+
+    monkeypatch.setattr(loop, "learning_rate", stop_at_two)
+    with pytest.raises(InterruptedError, match="SIGUSR1: training saved at step 2;"):
+        run(made, tmp_path / "stopped", memory=1000, **settings)
+    monkeypatch.undo()
+    assert equal(expected, run(made, tmp_path / "stopped", memory=1, **settings))
+
+
+def test_a_run_ends_before_its_run_time_does(made, tmp_path, monkeypatch):
+    monkeypatch.setattr("unetpipe.watch.Watch.reason", lambda *_: "the run time of 5 minutes is nearly over")
+    with pytest.raises(InterruptedError, match="the run time of 5 minutes is nearly over: training saved at step 1;"):
+        run(made, tmp_path, minutes=5)
+    assert newest(tmp_path) == 1
+
+
+def test_out_of_memory_names_what_to_set(made, tmp_path, monkeypatch):
+    def exhausted(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(loop, "weighted_cross_entropy", exhausted)
+    with pytest.raises(MemoryError, match=r"1 tiles of 20 pixels on 1 devices ran out of memory; set train.tile to 16"):
+        run(made, tmp_path)
+
+
+def test_large_gradients_are_clipped(made, tmp_path):
+    """Plain descent moves the weights by at most rate × norm."""
+    settings = {"optimiser": "sgd", "steps": 1, "learning_rate": 1.0}
+    free, clipped, same = (run(made, tmp_path / str(c), clip=c, **settings) for c in (0.0, 1e-3, 1e9))
+    assert equal(free, same)
+    torch.manual_seed(1)
+    start = UNet(depth=1, features=2, dropout=0.3).state_dict()
+    moved = torch.cat([(clipped[name] - start[name]).flatten() for name in start]).norm()
+    assert moved == pytest.approx(1e-3, rel=1e-2)  # float32 differences of weights a thousand times as large
+
+
+def test_the_curve_is_a_table_too(made, tmp_path):
+    run(made, tmp_path)
+    rows = [line.split("\t") for line in (tmp_path / "curve.tsv").read_text().splitlines()]
+    assert rows[0] == ["step", "loss", "learning_rate"]
+    assert [[float(value) for value in row] for row in rows[1:]] == read_json(tmp_path / "network.json")["curve"]
 
 
 def test_a_finished_run_is_published_again_without_a_step(made, tmp_path, monkeypatch):

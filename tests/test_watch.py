@@ -26,6 +26,16 @@ def test_the_run_time_ends_before_the_scheduler_does(monkeypatch):
         assert watch.reason(unit) == ("the run time of 10 minutes is nearly over" if over else "")
 
 
+def test_a_short_run_time_is_not_all_margin(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    watch = Watch(1)
+    now[0] = 47.0
+    assert not watch.reason()
+    now[0] = 49.0
+    assert watch.reason()
+
+
 def test_no_limit(monkeypatch):
     watch = Watch(0)
     monkeypatch.setattr("time.monotonic", lambda: 1e9)

@@ -6,7 +6,7 @@ import time
 from typing import Self
 
 SIGNALS = ("SIGTERM", "SIGUSR1")
-MARGIN = 90.0  # seconds before the end of the run time, beside two units of work
+MARGIN = 90.0  # seconds before the end of the run time, beside two units of work; of short ones a fifth
 
 
 class Watch:
@@ -45,6 +45,7 @@ class Watch:
         """
         if self.received:
             return self.received[0]
-        if self.minutes and time.monotonic() - self.begun + MARGIN + 2 * unit > 60 * self.minutes:
+        margin = min(MARGIN, 12 * self.minutes) + 2 * unit
+        if self.minutes and time.monotonic() - self.begun + margin > 60 * self.minutes:
             return f"the run time of {self.minutes:g} minutes is nearly over"
         return ""

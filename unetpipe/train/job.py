@@ -128,6 +128,8 @@ def train(
         torch.set_num_threads(max(1, threads // size()))
         be_deterministic(wanted=deterministic)
         place = choose_device(device, rank())
+        if place.type == "cuda":
+            torch.cuda.set_device(place)
         series = list_series(images, tissues, weights)
         classes = max(read_attributes(path)["classes"] for path in weights)
         network = channels_last(build(series, classes, settings).to(place))
@@ -143,6 +145,7 @@ def train(
             free = SHARE * _memory(place, memory)
             choices = agree(choose(network, material, settings, draw, free) if rank() == 0 else None)
         drawing, run = draw(choices), Run(settings, choices, key, folder)
+        logger.info("%d x %s, %d steps: %s", size(), place.type, steps, choices)
         try:
             curve = optimise(network, material, drawing, run, state, watch)
         except torch.OutOfMemoryError as error:
@@ -251,9 +254,7 @@ def _choose_sides(network: Network, material: Material, settings: dict, kind: tu
         sides, _ = tile_sides(network.axes, tile, settings["planes"])
         return step_memory(network, (tiles, network.arguments["channels"], *sides[-len(network.axes) :]), *kind)
 
-    tile, tiles = fit(tile, tiles, needed, free, fixed=fixed)
-    logger.info("a step sees %d tiles of %d pixels on each of %d devices", tiles, tile, size())
-    return tile, tiles
+    return fit(tile, tiles, needed, free, fixed=fixed)
 
 
 def make_drawing(network: Network, series: list[dict], settings: dict, place, choices: Choices) -> Drawing:

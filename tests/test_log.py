@@ -1,0 +1,49 @@
+"""Progress: a bar where somebody looks, lines in the log, rates of this start alone."""
+
+import contextlib
+import logging
+import os
+import pty
+import subprocess
+import sys
+
+from unetpipe.log import Progress
+
+COUNT = """
+from unetpipe.log import Progress
+progress = Progress(5, "steps", done=2)
+for _ in range(3):
+    progress.advance("loss 0.5")
+"""
+
+
+def test_the_log_says_how_far_it_is_and_how_fast(caplog, monkeypatch):
+    caplog.set_level(logging.INFO)
+    now = [0.0]
+    monkeypatch.setattr("unetpipe.log.time.monotonic", lambda: now[0])
+    progress = Progress(1000, "steps", done=900)
+    for _ in range(100):
+        now[0] += 2.0
+        progress.advance("loss 0.5")
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines[0] == "930/1000 steps, 0.50 a second, 140 s left loss 0.5"
+    assert lines[-1] == "1000/1000 steps, 0.50 a second, 0 s left loss 0.5"
+    assert len(lines) == 4
+
+
+def test_a_terminal_gets_a_bar():
+    master, terminal = pty.openpty()
+    with subprocess.Popen([sys.executable, "-c", COUNT], stderr=terminal) as process:
+        os.close(terminal)
+        shown = b""
+        with contextlib.suppress(OSError):  # the other end is closed
+            while part := os.read(master, 1000):
+                shown += part
+    os.close(master)
+    assert b"2/5" in shown
+    assert b"steps" in shown
+
+
+def test_a_file_gets_no_bar():
+    done = subprocess.run([sys.executable, "-c", COUNT], check=True, capture_output=True)
+    assert done.stderr == b""
