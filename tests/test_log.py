@@ -6,6 +6,7 @@ import os
 import pty
 import subprocess
 import sys
+import termios
 
 from unetpipe.log import Progress
 
@@ -33,7 +34,8 @@ def test_the_log_says_how_far_it_is_and_how_fast(caplog, monkeypatch):
 
 def test_a_terminal_gets_a_bar():
     master, terminal = pty.openpty()
-    with subprocess.Popen([sys.executable, "-c", COUNT], stderr=terminal) as process:
+    termios.tcsetwinsize(terminal, (24, 80))
+    with subprocess.Popen([sys.executable, "-c", COUNT], stderr=terminal):
         os.close(terminal)
         shown = b""
         with contextlib.suppress(OSError):  # the other end is closed
