@@ -22,6 +22,9 @@ def main(arguments: list[str] | None = None) -> None:
     shown = commands.add_parser("summary", help="print what a run made, its scores and where to look")
     shown.add_argument("results", type=Path)
     shown.add_argument("--otsu", type=Path, metavar="DATA", help="score a global threshold on this demo data beside it")
+    shown.add_argument(
+        "--intervals", action="store_true", help="95 %% intervals, of 10,000 bootstrap samples of the images"
+    )
     shown.set_defaults(run=_summary)
 
     picture = commands.add_parser("picture", help="draw a window of an image beside its objects")
@@ -71,8 +74,6 @@ def _demo_data(options) -> None:
 
 
 def _summary(options) -> None:
-    from unetpipe.score import summary
-
     if not options.results.is_dir() or not (options.results / "images").exists():
         raise SystemExit(f"{options.results} is not the results folder of a run; try {options.results / 'results'}")
     tables = sorted((options.results / "objects").glob("*.parquet"))
@@ -82,24 +83,23 @@ def _summary(options) -> None:
     scores = options.results / "scores.tsv"
     if scores.exists():
         print("\nscores (objects at IoU 0.5)")
-        columns = [
-            "sample",
-            "images",
-            "truths",
-            "objects",
-            "f1",
-            "ap",
-            "mean_iou",
-            "pixel_error",
-            "rand",
-            "information",
-        ]
-        print(summary(pd.read_csv(scores, sep="\t"))[columns].to_string(index=False, float_format="%.3f"))
+        print(_score_table(pd.read_csv(scores, sep="\t"), intervals=options.intervals))
     if options.otsu:
         print("\nfor comparison: F1 of a global Otsu threshold with connected components")
         for sample, f1 in _otsu(options.otsu).items():
             print(f"  {sample:12} {f1:.3f}")
     print(f"\nlook at {options.results / 'report.html'}; the stores in {options.results / 'images'} open in any viewer")
+
+
+def _score_table(scores: pd.DataFrame, *, intervals: bool) -> str:
+    from unetpipe.score import summary
+
+    figures = ["f1", "ap", "mean_iou", "pixel_error", "rand", "information"]
+    table = summary(scores, repeats=10_000 if intervals else 0)
+    for name in figures if intervals else []:
+        parts = zip(table[name], table[f"{name}_low"], table[f"{name}_high"], strict=True)
+        table[name] = [f"{value:.3f} ({low:.3f}-{high:.3f})" for value, low, high in parts]
+    return table[["sample", "images", "truths", "objects", *figures]].to_string(index=False, float_format="%.3f")
 
 
 def _picture(options) -> None:

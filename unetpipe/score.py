@@ -70,23 +70,47 @@ def write_scores(
     logger.info("%d images scored", len(frame))
 
 
-def summary(scores: pd.DataFrame) -> pd.DataFrame:
+def summary(scores: pd.DataFrame, *, repeats: int = 0, seed: int = 1) -> pd.DataFrame:
     """Figures of each sample: objects pooled over its images, the others as the mean of its images.
 
     Parameters
     ----------
     scores : DataFrame
         As `write_scores` writes it.
+    repeats : int
+        Bootstrap samples of the images (Efron 1979), which give 95 % intervals: columns `{figure}_low`, `{figure}_high`.
+    seed : int
+        Of the bootstrap.
     """
     rows = []
     for (sample, split), group in scores.groupby(["sample", "split"], sort=False):
-        matched, truths, founds = (int(group[name].sum()) for name in ("matched", "truths", "objects"))
-        pooled = detection(matched, truths, founds)
-        means = {name: np.average(group[name]) for name in ("pixel_error", "rand", "information")}
-        seg = np.average(group.mean_iou, weights=group.truths) if truths else 1.0
-        counts = {"images": len(group), "truths": truths, "objects": founds}
-        rows.append({"sample": sample, "split": split, **counts, **pooled, "mean_iou": seg, **means})
+        counts = {"images": len(group), "truths": int(group.truths.sum()), "objects": int(group.objects.sum())}
+        row = {"sample": sample, "split": split, **counts}
+        row |= {name: float(values[0]) for name, values in _figures(group, np.ones((1, len(group)))).items()}
+        if repeats:
+            drawn = np.random.default_rng(seed).multinomial(len(group), [1 / len(group)] * len(group), repeats)
+            for name, values in _figures(group, drawn).items():
+                row[f"{name}_low"], row[f"{name}_high"] = np.percentile(values, [2.5, 97.5])
+        rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _figures(group: pd.DataFrame, times: np.ndarray) -> dict[str, np.ndarray]:
+    """Every figure where each image counts so many times (repeats, images); 1 if there is nothing to find or miss."""
+    matched, truths, founds = (times @ group[name].to_numpy(float) for name in ("matched", "truths", "objects"))
+    nothing = truths + founds == 0
+    figures = {
+        "precision": _share(matched, founds, nothing),
+        "recall": _share(matched, truths, truths == 0),
+        "f1": _share(2 * matched, truths + founds, nothing),
+        "ap": _share(matched, truths + founds - matched, nothing),
+        "mean_iou": _share(times @ (group.mean_iou * group.truths).to_numpy(), truths, truths == 0),
+    }
+    return figures | {n: times @ group[n].to_numpy() / len(group) for n in ("pixel_error", "rand", "information")}
+
+
+def _share(part, whole, empty) -> np.ndarray:
+    return np.where(empty, 1.0, part / np.maximum(whole, 1))
 
 
 COLUMNS = ["sample", "split", "series", "truths", "objects", "matched", "precision", "recall", "f1", "ap"]
