@@ -78,7 +78,7 @@ def summary(scores: pd.DataFrame, *, repeats: int = 0, seed: int = 1) -> pd.Data
     scores : DataFrame
         As `write_scores` writes it.
     repeats : int
-        Bootstrap samples of the images (Efron 1979), which give 95 % intervals: columns `{figure}_low`, `{figure}_high`.
+        Bootstrap samples of the images (Efron 1979), for 95 % intervals: columns `{figure}_low` and `{figure}_high`.
     seed : int
         Of the bootstrap.
     """

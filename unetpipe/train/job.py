@@ -137,12 +137,13 @@ def train(
         key = digest([REVISIONS["train"], inputs, network.arguments, settings, _pretrained_digest(settings)])
         folder = Path(output).parent
         state = agree(load_checkpoint(folder, key) if rank() == 0 else None)
-        material = load(series, dimensions, place, limit=_memory(place, memory) / (3 if place.type == "cuda" else 2))
+        whole = _memory(place, memory)
+        material = load(series, dimensions, place, limit=whole / (3 if place.type == "cuda" else 2))
         draw = partial(make_drawing, network, series, settings, place)
         if state:
             choices = Choices(**state["choices"])
         else:
-            free = SHARE * _memory(place, memory)
+            free = SHARE * (_memory(place, memory) if place.type == "cuda" else whole / 2)
             choices = agree(choose(network, material, settings, draw, free) if rank() == 0 else None)
         drawing, run = draw(choices), Run(settings, choices, key, folder)
         logger.info("%d x %s, %d steps: %s", size(), place.type, steps, choices)
