@@ -14,7 +14,7 @@ from scipy import ndimage
 from unetpipe.augment import Augmentation
 from unetpipe.geometry import tile_sides
 from unetpipe.loss import weighted_cross_entropy
-from unetpipe.network import UNet, channels_last
+from unetpipe.network import UNet
 from unetpipe.places import Places, count_kinds
 from unetpipe.store import create_array, write_region
 from unetpipe.tiles import Drawing, Held, Material, Stored, batches
@@ -33,7 +33,7 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    network = channels_last(UNet(features=options.features))
+    network = UNet(features=options.features)
     with tempfile.TemporaryDirectory() as folder:
         materials = {"memory": held(), "stores": stored(Path(folder), LARGE)}
         times = {name: [] for name in materials}

@@ -23,7 +23,7 @@ from unetpipe.augment import Augmentation
 from unetpipe.device import be_deterministic, choose_device, choose_precision
 from unetpipe.fitting import Choices
 from unetpipe.geometry import tile_sides
-from unetpipe.network import UNet, channels_last
+from unetpipe.network import UNet, laid_out
 from unetpipe.places import Places, count_kinds
 from unetpipe.tiles import Drawing, Held, Material
 from unetpipe.train.loop import Run, optimise
@@ -125,7 +125,8 @@ class Own:
     def run(self, steps):
         """Seconds of a whole run."""
         plan = {"steps": steps, "optimiser": "adamw", "learning_rate": 1e-4, "clip": 1.0, "dice": 0.0}
-        network = channels_last(UNet(features=self.options.features).to(self.device))
+        precision = choose_precision(self.choices.precision, self.device)
+        network = laid_out(UNet(features=self.options.features).to(self.device), precision)
         sides, margins = tile_sides(network.axes, 388, 1)
         weights = torch.ones(2, device=self.device)
         drawing = Drawing(sides, margins, 1, 0.5, 1, Augmentation(), weights, self.device)
@@ -165,7 +166,7 @@ class Loaded:
 
     def __init__(self, options, device, precision):
         self.steps, self.device, self.precision = options.steps, device, precision
-        network = channels_last(UNet(features=options.features).to(device))
+        network = laid_out(UNet(features=options.features).to(device), precision)
         self.network = torch.compile(network) if options.compile else network
         self.optimiser = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.99, nesterov=True)
         workers = max(1, (os.cpu_count() or 2) - (1 if device.type == "cpu" else 0))
@@ -176,7 +177,7 @@ class Loaded:
         """One update."""
         image, truth, weight = (part.to(self.device, non_blocking=True) for part in next(self.loader))
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-            logits = self.network(channels_last(image))
+            logits = self.network(laid_out(image, self.precision))
         loss = functional.cross_entropy(logits.float(), truth, reduction="none")
         self.optimiser.zero_grad(set_to_none=True)
         (loss * weight).mean().backward()

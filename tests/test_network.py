@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from unetpipe.network import UNet, channels_last
+from unetpipe.network import UNet, channels_last, laid_out
 
 KERNELS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
@@ -97,3 +97,10 @@ def test_channels_last_gives_the_same(dimensions):
 def test_an_unknown_downsampling_is_refused():
     with pytest.raises(ValueError, match="'max' is not one of"):
         UNet(downsample="max")
+
+
+@pytest.mark.parametrize(("precision", "last"), [(torch.float32, False), (torch.bfloat16, True)])
+def test_the_layout_follows_from_the_arithmetic(precision, last):
+    network, image = UNet(features=2, depth=1), torch.rand(1, 2, 36, 36)
+    found = [laid_out(image, precision), laid_out(network, precision).down[0][2].weight]
+    assert [tensor.is_contiguous(memory_format=torch.channels_last) for tensor in found] == [last, last]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from unetpipe.network import channels_last
+from unetpipe.network import laid_out
 
 logger = logging.getLogger(__name__)
 TILE = 388  # the paper's output, pixels
@@ -156,6 +156,6 @@ def _seconds(network: Any, image: torch.Tensor, precision: torch.dtype) -> float
 
 def _step(network: Any, image: torch.Tensor, precision: torch.dtype) -> None:
     with torch.autocast(image.device.type, precision, enabled=precision != torch.float32):
-        logits = network(channels_last(image))
+        logits = network(laid_out(image, precision))
     logits.float().logsumexp(dim=1).mean().backward()
     network.zero_grad(set_to_none=True)

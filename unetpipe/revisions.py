@@ -8,7 +8,7 @@ REVISIONS = {
     "truth": "truth 1",
     "mask": "mask 1",
     "weights": "weights 3",
-    "train": "train 4",
+    "train": "train 5",
     "predict": "predict 2",
     "label": "label 1",
     "measure": "measure 1",

@@ -17,7 +17,6 @@ from unetpipe.augment import Augmentation, recolour, sampling_field
 from unetpipe.geometry import relative_spacing
 from unetpipe.grey import to_unit
 from unetpipe.manifest import read_json
-from unetpipe.network import channels_last
 from unetpipe.places import Place, Places
 from unetpipe.sampling import Field, sample
 from unetpipe.store import IGNORED, open_array, read_attributes
@@ -207,7 +206,7 @@ def draw_batch(material: Material, drawing: Drawing, step: int):
     weight = torch.where(known, drawing.class_weights[torch.where(known, target, 0)] + border, 0)
     if drawing.sides[0] == 1:
         image, target, weight = image.squeeze(2), target.squeeze(1), weight.squeeze(1)
-    return channels_last(image), target, weight
+    return image, target, weight
 
 
 def tile_seed(seed: int, number: int) -> int:

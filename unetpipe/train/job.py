@@ -16,7 +16,7 @@ from unetpipe.fitting import MOST, SHARE, TILE, Choices, fit, step_memory, worth
 from unetpipe.geometry import relative_spacing, tile_sides
 from unetpipe.loss import class_weights
 from unetpipe.manifest import digest, file_digest, read_json, write_bytes
-from unetpipe.network import Network, UNet, channels_last
+from unetpipe.network import Network, UNet, laid_out
 from unetpipe.pretrained import PretrainedUNet, find_weights
 from unetpipe.ranks import agree, rank, size, together
 from unetpipe.revisions import REVISIONS
@@ -132,7 +132,7 @@ def train(
             torch.cuda.set_device(place)
         series = list_series(images, tissues, weights)
         classes = max(read_attributes(path)["classes"] for path in weights)
-        network = channels_last(build(series, classes, settings).to(place))
+        network = build(series, classes, settings).to(place)
         inputs = [[entry[part]["digest"] for part in ("image", "tissue", "weights")] for entry in series]
         key = digest([REVISIONS["train"], inputs, network.arguments, settings, _pretrained_digest(settings)])
         folder = Path(output).parent
@@ -146,6 +146,7 @@ def train(
             free = SHARE * (_memory(place, memory) if place.type == "cuda" else whole / 2)
             choices = agree(choose(network, material, settings, draw, free) if rank() == 0 else None)
         drawing, run = draw(choices), Run(settings, choices, key, folder)
+        network = laid_out(network, choose_precision(choices.precision, place))
         logger.info("%d x %s, %d steps: %s", size(), place.type, steps, choices)
         try:
             curve = optimise(network, material, drawing, run, state, watch)
@@ -236,6 +237,7 @@ def choose(
     if settings["compile"] != "auto":
         return choices._replace(compiled=settings["compile"])
     image, *_ = draw_batch(material, draw(choices), 0)
+    network = laid_out(network, arithmetic)
     return choices._replace(compiled=worth_compiling(network, image, settings["steps"], arithmetic))
 
 

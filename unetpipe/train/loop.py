@@ -15,7 +15,7 @@ from unetpipe.device import choose_precision
 from unetpipe.fitting import Choices, compile_or_not
 from unetpipe.log import Progress
 from unetpipe.loss import soft_dice, weighted_cross_entropy
-from unetpipe.network import Network
+from unetpipe.network import Network, laid_out
 from unetpipe.optimiser import learning_rate, make_optimiser
 from unetpipe.ranks import add, agree_on_flags, rank, size
 from unetpipe.tiles import Drawing, Material, batches, choose, draw_batch, tile_seed
@@ -64,7 +64,7 @@ def optimise(
         image, target, weight = next(drawn)
         waited += time.monotonic() - asked
         with torch.autocast(place.type, precision, enabled=precision != torch.float32):
-            logits = model(2 * image - 1)
+            logits = model(laid_out(2 * image - 1, precision))
         loss = weighted_cross_entropy(logits, target, weight, add=add)
         if plan["dice"]:
             loss = loss + plan["dice"] * soft_dice(logits, target, add=add)
