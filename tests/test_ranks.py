@@ -85,6 +85,20 @@ def test_a_batch_that_cannot_be_shared_is_refused(made, tmp_path):
         run(made, tmp_path, batch=3, devices=2)
 
 
+def test_a_run_that_goes_on_with_other_devices_never_loses_a_tile(made, tmp_path, monkeypatch):
+    monkeypatch.setattr("unetpipe.watch.Watch.reason", lambda *_: "SIGTERM")
+    with pytest.raises(InterruptedError):
+        run(made, tmp_path, batch="auto", tile=388)
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match=r"train.batch 1 is not a multiple of the job's 2 devices; set it so, or"):
+        run(made, tmp_path, batch="auto", tile=388, devices=2)
+
+
+def test_no_gpu_asked_for_is_one_process(made, tmp_path):
+    one, none = (run(made, tmp_path / str(devices), devices=devices) for devices in (1, 0))
+    assert all(torch.equal(one[name], none[name]) for name in one)
+
+
 def start(made, folder, **changes):
     message = json.dumps([call(made, folder, devices=2, **changes), str(folder / "log")])
     return subprocess.Popen([sys.executable, "-c", DRIVER, message], stderr=subprocess.PIPE, text=True)

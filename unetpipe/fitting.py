@@ -74,19 +74,18 @@ def step_memory(network: nn.Module, shape: tuple[int, ...], device: torch.device
     """
     if device.type == "cuda":
         return _measured(network, shape, device, precision)
-    kept: dict[int, int] = {}
+    kept: dict[int, torch.UntypedStorage] = {}  # alive, so that no two have one id
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
-        kept[id(tensor.untyped_storage())] = tensor.untyped_storage().nbytes()
-        alive.append(tensor)
+        storage = tensor.untyped_storage()
+        kept[id(storage)] = storage
         return tensor
 
-    alive: list[torch.Tensor] = []
     ghost = copy.deepcopy(network).to("meta")
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         ghost(torch.empty(shape, device="meta")).sum()
     weights = sum(tensor.numel() * tensor.element_size() for tensor in ghost.parameters())
-    return 1.25 * sum(kept.values()) + 4 * weights
+    return 1.25 * sum(storage.nbytes() for storage in kept.values()) + 4 * weights
 
 
 def _measured(network: nn.Module, shape: tuple[int, ...], device: torch.device, precision: torch.dtype) -> float:

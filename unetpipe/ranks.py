@@ -89,7 +89,7 @@ def together(module: str, call: dict, count: int) -> Iterator[None]:
     RuntimeError
         If another rank failed; the process ends where that leaves this one waiting for it.
     """
-    if count == 1 or distributed.is_initialized():
+    if count <= 1 or distributed.is_initialized():
         yield
         return
     with tempfile.TemporaryDirectory() as folder:

@@ -142,6 +142,8 @@ def train(
         draw = partial(make_drawing, network, series, settings, place)
         if state:
             choices = Choices(**state["choices"])
+            if rank() == 0:
+                _refuse_batch(choices.batch)
         else:
             free = SHARE * (_memory(place, memory) if place.type == "cuda" else whole / 2)
             choices = agree(choose(network, material, settings, draw, free) if rank() == 0 else None)
@@ -244,8 +246,8 @@ def choose(
 def _choose_sides(network: Network, material: Material, settings: dict, kind: tuple, free: float) -> tuple[int, int]:
     """Side of the tiles, and how many a device takes in a step."""
     fixed = settings["tile"] != "auto", settings["batch"] != "auto"
-    if fixed[1] and settings["batch"] % size():
-        raise ValueError(f"train.batch {settings['batch']} is not a multiple of the job's {size()} devices; set it so")
+    if fixed[1]:
+        _refuse_batch(settings["batch"])
     longest = max(max(space.shape[1:]) for space in material.spaces)
     tile = settings["tile"] if fixed[0] else min(TILE, longest)
     equal = round((TILE / tile) ** 2) if settings["dimensions"] == 2 else 1
@@ -258,6 +260,15 @@ def _choose_sides(network: Network, material: Material, settings: dict, kind: tu
         return step_memory(network, (tiles, network.arguments["channels"], *sides[-len(network.axes) :]), *kind)
 
     return fit(tile, tiles, needed, free, fixed=fixed)
+
+
+def _refuse_batch(batch: int) -> None:
+    """Every device takes the same number of tiles; a run that goes on keeps its batch."""
+    if batch % size():
+        raise ValueError(
+            f"train.batch {batch} is not a multiple of the job's {size()} devices; set it so, or the resource gpu of "
+            "train to a divisor of it"
+        )
 
 
 def make_drawing(network: Network, series: list[dict], settings: dict, place, choices: Choices) -> Drawing:
