@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from unetpipe.score import summary
+from unetpipe.scoring import summary
 
 ROOT = Path(__file__).parents[1]
 VARIANTS = {

@@ -13,7 +13,7 @@ import pandas as pd
 import tifffile
 import yaml
 
-from unetpipe.score import summary
+from unetpipe.scoring import summary
 
 ROOT = Path(__file__).parents[1]
 PARTS = {"train": slice(0, 40), "test": slice(48, 80)}

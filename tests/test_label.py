@@ -16,10 +16,12 @@ from skimage.draw import polygon2mask
 from skimage.measure import label, regionprops_table
 from skimage.morphology import remove_small_holes, remove_small_objects
 
-from unetpipe.label import Objects, Settings, close_gaps, write_objects
+from unetpipe.label import Objects, Settings, write_objects
 from unetpipe.measure import groups, measure_group, write_measurements
+from unetpipe.neighbours import close_gaps
 from unetpipe.outlines import outline
-from unetpipe.score import summary, write_scores
+from unetpipe.score import write_scores
+from unetpipe.scoring import summary
 from unetpipe.store import create_array, read_attributes, write_group
 
 

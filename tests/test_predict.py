@@ -14,7 +14,8 @@ from scenes import prepare
 from unetpipe.geometry import blocks as cut
 from unetpipe.manifest import read_json
 from unetpipe.network import UNet
-from unetpipe.predict import Predictor, predict_part, publish_probabilities, read_mirrored
+from unetpipe.overlap_tile import Predictor, read_mirrored
+from unetpipe.predict import predict_part, publish_probabilities
 from unetpipe.saved import load_network, save_network
 from unetpipe.store import read_attributes
 from unetpipe.train import train
@@ -87,7 +88,8 @@ def made(tmp_path_factory):
 
 
 def predict(made, folder, *, block=64, parts=1, views=1, **changes):
-    paths = [made["image"], made["tissue"], changes.get("network", made["network"])]
+    networks = changes.get("networks", [made["network"]])
+    paths = [made["image"], made["tissue"], networks]
     store = str(folder / "p.zarr" / "zarr.json")
     for part in changes.get("only", range(parts)):
         predict_part(
@@ -146,7 +148,7 @@ def test_a_volume_is_learnt_and_predicted_without_seams(tmp_path):
     train([made["image"]], [made["tissue"]], [made["weights"]], made["network"], dimensions=3, **settings)
     axes = read_json(made["network"])["axes"]
     assert [stride for stride, *_ in axes] == [1, 4, 4]  # slices are four times as far apart as pixels
-    paths, found = [made["image"], made["tissue"], made["network"]], []
+    paths, found = [made["image"], made["tissue"], [made["network"]]], []
     for planes, block in ((4, 32), (32, 128)):
         store = str(tmp_path / f"{planes}.zarr" / "zarr.json")
         sides = {"planes": planes, "block": block}
@@ -183,7 +185,7 @@ def test_another_network_reuses_nothing(made, tmp_path):
     before = arrays(predict(made, tmp_path))
     torch.manual_seed(4)
     save_network(UNet(features=4, depth=2, dropout=0.0), tmp_path / "other.json", {"precision": "float32"})
-    after = arrays(predict(made, tmp_path, network=str(tmp_path / "other.json")))
+    after = arrays(predict(made, tmp_path, networks=[str(tmp_path / "other.json")]))
     assert (before[0] != after[0]).mean() > 0.5
 
 
@@ -198,7 +200,7 @@ def test_another_block_size_leaves_no_strays(made, tmp_path):
 def test_wrong_channels_are_refused(made, tmp_path):
     save_network(UNet(channels=3, features=2, depth=2), tmp_path / "n.json", {"precision": "float32"})
     with pytest.raises(ValueError, match=r'sample "s": image .* has 1 channels, network .* was trained on 3'):
-        predict(made, tmp_path, network=str(tmp_path / "n.json"))
+        predict(made, tmp_path, networks=[str(tmp_path / "n.json")])
 
 
 def test_blocks_without_tissue_are_skipped_and_counted(made, tmp_path):

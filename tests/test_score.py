@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from unetpipe.metrics import detection
-from unetpipe.score import summary
+from unetpipe.scoring import summary
 
 POOLED = ["precision", "recall", "f1", "ap"]
 

@@ -32,6 +32,9 @@ MACHINE = {
     "devices",
     "part",
     "store",
+    "validation",
+    "fold",
+    "groups",
 }  # not of the config
 SHARED = {"dimensions"}  # of several sections, so it stands above them
 JOBS = {

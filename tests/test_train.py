@@ -162,8 +162,9 @@ def test_large_gradients_are_clipped(made, tmp_path):
 def test_the_curve_is_a_table_too(made, tmp_path):
     run(made, tmp_path)
     rows = [line.split("\t") for line in (tmp_path / "curve.tsv").read_text().splitlines()]
-    assert rows[0] == ["step", "loss", "learning_rate"]
-    assert [[float(value) for value in row] for row in rows[1:]] == read_json(tmp_path / "network.json")["curve"]
+    assert rows[0] == ["step", "loss", "learning_rate", "score", "threshold"]
+    points = [[float(value) if value else None for value in row] for row in rows[1:]]
+    assert points == read_json(tmp_path / "network.json")["curve"]
 
 
 def test_a_finished_run_is_published_again_without_a_step(made, tmp_path, monkeypatch):
@@ -207,7 +208,7 @@ def test_planes_are_no_volumes(made, tmp_path):
 
 def test_it_learns(made, tmp_path):
     run(made, tmp_path, steps=150, learning_rate=1e-2, features=4, normalise=True)
-    losses = [loss for _, loss, _ in read_json(tmp_path / "network.json")["curve"]]
+    losses = [loss for _, loss, *_ in read_json(tmp_path / "network.json")["curve"]]
     assert np.median(losses[-20:]) < 0.6 * np.median(losses[:5])
 
 

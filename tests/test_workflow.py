@@ -15,6 +15,9 @@ import tifffile
 import yaml
 from scenes import discs, write_pairs
 
+from unetpipe.manifest import read_json
+from unetpipe.store import read_attributes
+
 ROOT = Path(__file__).parents[1]
 CONFIG = {
     "samples": "samples.tsv",
@@ -141,6 +144,27 @@ def test_a_new_train_row_trains_and_predicts_again(project):
     project.rows.append("more\ttest/images/00.tif\ttest/labels/00.tif\ttrain")
     once = dict.fromkeys(["ingest", "truth", "mask", "weights", "train", "score", "report"], 1)
     assert project.planned() == {**once, **dict.fromkeys(["predict", "label", "measure"], 2), "predict_part": 4}
+
+
+def test_a_row_to_be_scored_on_while_learning_trains_again(project):
+    project.rows = [row.removesuffix("test") + "val" if row.endswith("test") else row for row in project.rows]
+    once, twice = ["train", "score", "report"], ["predict", "label", "measure"]
+    assert project.planned() == {**dict.fromkeys(once, 1), **dict.fromkeys(twice, 2), "predict_part": 4}
+
+
+def test_folds_train_a_network_each_and_predict_together(project):
+    project.config["train"]["folds"] = 2
+    project.config["train"]["steps"] = 20
+    assert project.planned()["train"] == 2
+    code, said = project.run()
+    assert code == 0, said
+    notes = [read_json(project.folder / "results" / "network" / fold / "network.json") for fold in "01"]
+    assert all(note["kept"]["step"] <= 20 for note in notes)
+    for name in ("test", "slide"):
+        predicted = read_attributes(project.folder / "results" / "probabilities" / f"{name}.zarr" / "zarr.json")
+        assert predicted["networks"] == [note["digest"] for note in notes]
+    assert "The mean of 2 networks predicts" in (project.folder / "results" / "report.html").read_text()
+    assert project.planned() == {}
 
 
 def test_a_network_from_elsewhere_trains_nothing(project):

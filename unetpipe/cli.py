@@ -92,7 +92,7 @@ def _summary(options) -> None:
 
 
 def _score_table(scores: pd.DataFrame, *, intervals: bool) -> str:
-    from unetpipe.score import summary
+    from unetpipe.scoring import summary
 
     figures = ["f1", "ap", "mean_iou", "pixel_error", "rand", "information"]
     table = summary(scores, repeats=10_000 if intervals else 0)

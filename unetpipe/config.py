@@ -194,6 +194,13 @@ def check_sheet(samples: list[Sample], config: dict) -> Iterator[str]:
             yield f'group "{group}" straddles the splits {", ".join(splits)}; put all its samples into one'
     if samples and not config["network"] and not any(sample.split == "train" for sample in samples):
         yield "no sample is in split train; annotate one, or set network to the network.json of a trained network"
+    training = [sample for sample in samples if sample.split == "train"]
+    groups = len({sample.group for sample in training} - {""}) + sum(len(s.files) for s in training if not s.group)
+    if training and groups < config["train"]["folds"] and not config["network"]:
+        yield (
+            f"config: train.folds {config['train']['folds']} is more than the {groups} groups of the training images; "
+            "set it lower, or name finer groups in the column group"
+        )
 
 
 # ---------------------------------------------------------------- values
@@ -201,21 +208,28 @@ def check_sheet(samples: list[Sample], config: dict) -> Iterator[str]:
 
 def check_values(config: dict, folder: Path) -> Iterator[str]:
     """What a schema cannot say: numbers that have to fit each other, files that have to exist."""
-    path = folder / config["network"] if config["network"] else None
-    if path and not path.exists():
+    networks = [folder / path for path in listed(config["network"])]
+    missing = [path for path in networks if not path.exists()]
+    for path in missing:
         yield f"config: network names {path}, which does not exist; mend the path, or set it to null to train one"
+    if missing:
         return
     yield from _check_network(config, folder)
-    yield from _check_sides(config, _strides(config, path))
+    yield from _check_sides(config, _strides(config, networks))
     low, high = config["mask"]["percentiles"]
     if low >= high:
         yield f"config: mask.percentiles {low}, {high} do not rise; set the lower one first"
 
 
-def _strides(config: dict, network: Path | None) -> list[int]:
+def listed(value) -> list:
+    """A value that may be one, several or none, as a list."""
+    return value if isinstance(value, list) else [value] if value else []
+
+
+def _strides(config: dict, networks: list[Path]) -> list[int]:
     """Of what the blocks have to be multiples, one number an axis: of a network that is yet to be trained the most."""
-    if network:
-        return [stride for stride, *_ in read_json(network)["axes"]]
+    if networks:
+        return [stride for stride, *_ in read_json(networks[0])["axes"]]
     return [2 ** config["train"]["depth"]] * config["dimensions"]
 
 

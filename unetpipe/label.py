@@ -2,8 +2,6 @@
 
 import logging
 from functools import cached_property, partial
-from itertools import groupby, product
-from operator import itemgetter
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
@@ -13,7 +11,7 @@ import numpy as np
 from unetpipe.blocks import Done, Ledger, Task, raise_failures, run
 from unetpipe.components import Components, space_structure
 from unetpipe.manifest import write_json
-from unetpipe.neighbours import extreme_ids
+from unetpipe.neighbours import close_gaps
 from unetpipe.pyramid import Pyramid, write_pyramids
 from unetpipe.revisions import REVISIONS
 from unetpipe.store import label_path, level_shapes, open_array, publish_label, read_attributes, remove_strays
@@ -29,41 +27,6 @@ class Settings(NamedTuple):
     min_size: int
     holes: int
     expand: int
-
-
-def close_gaps(labels: np.ndarray, distance: int) -> np.ndarray:
-    """Grow objects into the background between them, without fusing them; free outlines stay.
-
-    Parameters
-    ----------
-    labels : (y, x) int
-    distance : int
-        Pixels. A pixel goes to the nearest object within `distance`, at equal distance to the
-        lowest id, if another object is within 2 `distance` + 1: nothing farther away decides.
-
-    Returns
-    -------
-    (y, x) int
-    """
-    if distance == 0:
-        return labels
-    lowest, highest = extreme_ids(labels, 2 * distance + 1)
-    between = (labels == 0) & (lowest < highest)
-    padded = np.pad(labels, distance)
-    none = np.iinfo(labels.dtype).max
-    closed = labels.copy()
-    for shifts in _by_distance(distance):
-        near = np.stack([padded[distance + y :, distance + x :][: len(labels), : labels.shape[1]] for y, x in shifts])
-        nearest = np.where(near == 0, none, near).min(axis=0)
-        closed = np.where(between & (closed == 0) & (nearest < none), nearest, closed)
-    return closed
-
-
-def _by_distance(distance: int) -> list[list[tuple[int, int]]]:
-    """Shifts of (y, x) within a distance, those of equal length together, short ones first."""
-    steps = product(range(-distance, distance + 1), repeat=2)
-    ranked = sorted((y * y + x * x, (y, x)) for y, x in steps if 0 < y * y + x * x <= distance**2)
-    return [[step for _, step in group] for _, group in groupby(ranked, key=itemgetter(0))]
 
 
 def write_objects(

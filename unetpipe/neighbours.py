@@ -1,6 +1,8 @@
 """Which objects are near a pixel: what opening and closing the gaps between them needs."""
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby, product
+from operator import itemgetter
 
 import numpy as np
 
@@ -43,3 +45,38 @@ def _shifts(shape, radius: float, spacing) -> Iterator[tuple[tuple[slice, ...], 
         if 0 < length <= radius**2 and fits:
             here = tuple(slice(max(0, -v), size - max(0, v)) for v, size in zip(vector, shape, strict=True))
             yield here, tuple(slice(w.start + v, w.stop + v) for w, v in zip(here, vector, strict=True))
+
+
+def close_gaps(labels: np.ndarray, distance: int) -> np.ndarray:
+    """Grow objects into the background between them, without fusing them; free outlines stay.
+
+    Parameters
+    ----------
+    labels : (y, x) int
+    distance : int
+        Pixels. A pixel goes to the nearest object within `distance`, at equal distance to the
+        lowest id, if another object is within 2 `distance` + 1: nothing farther away decides.
+
+    Returns
+    -------
+    (y, x) int
+    """
+    if distance == 0:
+        return labels
+    lowest, highest = extreme_ids(labels, 2 * distance + 1)
+    between = (labels == 0) & (lowest < highest)
+    padded = np.pad(labels, distance)
+    none = np.iinfo(labels.dtype).max
+    closed = labels.copy()
+    for shifts in _by_distance(distance):
+        near = np.stack([padded[distance + y :, distance + x :][: len(labels), : labels.shape[1]] for y, x in shifts])
+        nearest = np.where(near == 0, none, near).min(axis=0)
+        closed = np.where(between & (closed == 0) & (nearest < none), nearest, closed)
+    return closed
+
+
+def _by_distance(distance: int) -> list[list[tuple[int, int]]]:
+    """Shifts of (y, x) within a distance, those of equal length together, short ones first."""
+    steps = product(range(-distance, distance + 1), repeat=2)
+    ranked = sorted((y * y + x * x, (y, x)) for y, x in steps if 0 < y * y + x * x <= distance**2)
+    return [[step for _, step in group] for _, group in groupby(ranked, key=itemgetter(0))]

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,6 +21,8 @@ import torch
 from torch import distributed
 
 logger = logging.getLogger(__name__)
+FAILED = "rank {} of {} failed, its message stands above: start again to go on"
+MOMENT = 2.0  # seconds in which a process that has gone is seen to be gone
 PATIENCE = 30.0  # seconds that the others have to end after rank 0
 SHARED = (InterruptedError, FloatingPointError)  # errors that all ranks run into at the same step
 
@@ -64,6 +67,15 @@ def agree(value: Any) -> Any:
     return box[0]
 
 
+def everyone(value: Any) -> list[Any]:
+    """What every rank says, in their order."""
+    if size() == 1:
+        return [value]
+    said: list[Any] = [None] * size()
+    distributed.all_gather_object(said, value)
+    return said
+
+
 def agree_on_flags(*flags: bool) -> list[bool]:
     """What rank 0 says, cheaply: through the memory of the CPU, so that no device is waited for."""
     if size() == 1:
@@ -101,7 +113,10 @@ def together(module: str, call: dict, count: int) -> Iterator[None]:
         try:
             yield
         except BaseException as error:
+            failed = _failed(others) if isinstance(error, RuntimeError) else 0
             _let_go(others, kill=not isinstance(error, SHARED))
+            if failed:
+                raise RuntimeError(FAILED.format(failed, count)) from error
             raise
         else:
             _let_go(others)
@@ -109,6 +124,17 @@ def together(module: str, call: dict, count: int) -> Iterator[None]:
 
 def _backends() -> str:
     return "cpu:gloo,cuda:nccl" if distributed.is_nccl_available() else "gloo"
+
+
+def _failed(others: list) -> int:
+    """The number of another rank that has failed, which this one may hear of before the system does; 0: none has."""
+    deadline = time.monotonic() + MOMENT
+    while time.monotonic() < deadline:
+        for number, process in enumerate(others, start=1):
+            if process.poll():
+                return number
+        time.sleep(0.05)
+    return 0
 
 
 def _let_go(others: list, *, kill: bool = False) -> None:
@@ -138,7 +164,7 @@ def _watch(process, number: int, count: int) -> None:
     for line in process.stderr:
         logger.warning("rank %d: %s", number, line.rstrip())
     if process.wait() != 0 and not process.finished:
-        logger.error("rank %d of %d failed, its message stands above: start again to go on", number, count)
+        logger.error(FAILED.format(number, count))
         os._exit(1)
 
 

@@ -8,10 +8,10 @@ REVISIONS = {
     "truth": "truth 1",
     "mask": "mask 1",
     "weights": "weights 3",
-    "train": "train 5",
-    "predict": "predict 2",
+    "train": "train 6",
+    "predict": "predict 3",
     "label": "label 1",
     "measure": "measure 1",
     "score": "score 1",
-    "report": "report 2",
+    "report": "report 3",
 }

@@ -12,8 +12,8 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from unetpipe.manifest import read_json, write_bytes
-from unetpipe.report.pictures import curve, curve_table, data_uri, grey, outlined
-from unetpipe.score import summary
+from unetpipe.report.pictures import curve_link, data_uri, draw_curves, grey, outlined
+from unetpipe.scoring import summary
 from unetpipe.store import label_path, open_array, read_attributes
 
 logger = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ PICTURES = 4  # of each sample
 
 
 def write_report(
-    output: str, *, samples: list[list[str]], config: dict, network: str, results: str, benchmarks: str
+    output: str, *, samples: list[list[str]], config: dict, networks: list[str], results: str, benchmarks: str
 ) -> None:
     """Write one self-contained HTML page about a run.
 
@@ -34,23 +34,23 @@ def write_report(
     samples : list of [name, split]
     config : dict
         All settings, shown as they were.
-    network : path
-        `network.json`.
+    networks : list of path
+        `network.json` of each.
     results, benchmarks : path
         Folders of what the rules wrote and of Snakemake's benchmark files.
     """
     root = Path(results)
     shown = [_sample(root, name, split) for name, split in samples]
-    note = read_json(network)
+    notes = {Path(path).parent.name: read_json(path) for path in networks}
     scores = _scores(root)
     environment = Environment(
         loader=PackageLoader("unetpipe.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     page = environment.get_template("page.html").render(
         samples=shown,
-        network=note,
-        curve=curve(note["curve"]),
-        table=curve_table(note["curve"]),
+        networks=notes,
+        curves=draw_curves({name: note["curve"] for name, note in notes.items()}),
+        tables={name: curve_link(note["curve"]) for name, note in notes.items()},
         scores=scores.to_dict("records"),
         totals=summary(scores).to_dict("records") if len(scores) else [],
         costs=_costs(Path(benchmarks)),

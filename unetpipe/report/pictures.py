@@ -9,6 +9,8 @@ from PIL import Image
 from skimage.color import label2rgb
 from skimage.segmentation import find_boundaries
 
+from unetpipe.curve import curve_table
+
 FOUND, TRUE, BOTH = (255, 140, 0), (0, 190, 255), (255, 255, 255)
 
 
@@ -51,28 +53,35 @@ def data_uri(picture: np.ndarray, *, quality: int = 85) -> str:
     return _uri("image/jpeg", packed.getvalue())
 
 
-def curve(points: list[list[float]]) -> str:
-    """The loss and, where it was noted, the learning rate over the steps, as a PNG."""
+def draw_curves(curves: dict[str, list[list[float | None]]]) -> str:
+    """The loss of every network and, where it was noted, its score over the steps, as a PNG.
+
+    Parameters
+    ----------
+    curves : dict of name → points
+        See `curve.curve_table`.
+    """
     figure = Figure(figsize=(7, 2.6), layout="constrained")
     axes = figure.subplots()
-    steps, losses, *rates = zip(*points, strict=True)
-    axes.plot(steps, losses, color="#d2691e")
     axes.set(xlabel="step", ylabel="weighted cross-entropy", yscale="log")
     axes.grid(alpha=0.3)
-    if rates:
-        other = axes.twinx()
-        other.plot(steps, rates[0], color="#4682b4", linewidth=0.8)
-        other.set_ylabel("learning rate", color="#4682b4")
+    scored = {name: [p for p in points if len(p) > 3 and p[3] is not None] for name, points in curves.items()}
+    other = axes.twinx() if any(scored.values()) else None
+    for number, (name, points) in enumerate(curves.items()):
+        steps, losses, *_ = zip(*points, strict=True)
+        axes.plot(steps, losses, color="#d2691e", alpha=max(0.3, 0.7**number))
+        if other and scored[name]:
+            steps, _, _, scores, *_ = zip(*scored[name], strict=True)
+            other.plot(steps, scores, "o-", color="#4682b4", markersize=3, linewidth=0.8)
+            other.set_ylabel("score on images left out", color="#4682b4")
     packed = io.BytesIO()
     figure.savefig(packed, format="png", dpi=150, metadata={"Software": None})
     return _uri("image/png", packed.getvalue())
 
 
-def curve_table(points: list[list[float]]) -> str:
+def curve_link(points: list[list[float | None]]) -> str:
     """The same as a table with tabs, to download."""
-    rows: list = [["step", "loss", "learning_rate"][: len(points[0])], *points]
-    text = "".join("\t".join(map(str, row)) + "\n" for row in rows)
-    return _uri("text/tab-separated-values", text.encode())
+    return _uri("text/tab-separated-values", curve_table(points).encode())
 
 
 def _uri(kind: str, content: bytes) -> str:

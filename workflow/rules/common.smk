@@ -5,7 +5,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from unetpipe.config import load_project
+from unetpipe.config import listed, load_project
 from unetpipe.revisions import REVISIONS
 
 given = workflow.overwrite_configfiles
@@ -27,10 +27,15 @@ TRAINING = [name for name, sample in SAMPLES.items() if sample.split == "train"]
 PREDICTED = [name for name, sample in SAMPLES.items() if sample.split != "train"]
 SCORED = [name for name in PREDICTED if SAMPLES[name].split in ("val", "test")]
 ANNOTATED = [*TRAINING, *SCORED]
-TRAINED = "results/network/all/network.json"
-NETWORK = near([folder / config["network"]])[0] if config["network"] else TRAINED
-if config["network"] and NETWORK == TRAINED:
-    raise WorkflowError(f"config: network names {TRAINED}, which this run would train; copy its folder elsewhere first")
+VALIDATING = [name for name in SCORED if SAMPLES[name].split == "val"]
+FOLDS = [str(fold) for fold in range(config["train"]["folds"])] or ["all"]
+TRAINED = expand("results/network/{fold}/network.json", fold=FOLDS)
+GIVEN = near(folder / path for path in listed(config["network"]))
+if set(GIVEN) & set(TRAINED):
+    raise WorkflowError(
+        f"config: network names {GIVEN[0]}, which this run would train; copy its folder elsewhere first"
+    )
+NETWORKS = GIVEN or TRAINED
 
 IMAGE = "results/images/{sample}.ome.zarr/zarr.json"
 TRUTH = "results/truth/{sample}.json"
@@ -46,6 +51,7 @@ OUTLINES = "results/objects/{sample}.geojson.gz"
 wildcard_constraints:
     sample="[A-Za-z0-9][A-Za-z0-9._-]*",
     part="[0-9]+",
+    fold="all|[0-9]+",
 
 
 def ordered(value):
@@ -71,10 +77,18 @@ def pretrained_file():
     return near([folder / source]) if source not in (None, "cache") else []
 
 
-def training():
-    """The section, with the path of that file as seen from the working directory."""
+def training(wildcards):
+    """The section, with the path of that file as seen from the working directory, and what a fold leaves out."""
     pretrained = {"pretrained": path for path in pretrained_file()}
-    return settings("train", dimensions=config["dimensions"], **pretrained)
+    groups = [SAMPLES[name].group for name in TRAINING]
+    fold = {} if wildcards.fold == "all" else {"fold": int(wildcards.fold), "groups": groups}
+    return settings("train", dimensions=config["dimensions"], **pretrained, **fold)
+
+
+def validating(path):
+    """Of the samples that a network is scored on while it learns; folds are scored on what they leave out."""
+    wanted = config["train"]["validations"] and not config["train"]["folds"]
+    return expand(path, sample=VALIDATING if wanted else [])
 
 
 def ingest_settings(wildcards):
@@ -116,7 +130,7 @@ def every_stage():
         *expand([IMAGE, TISSUE], sample=SAMPLES),
         *expand(TRUTH, sample=ANNOTATED),
         *expand(WEIGHTS, sample=TRAINING if not config["network"] else []),
-        NETWORK,
+        *NETWORKS,
         *expand([PROBABILITIES, OBJECTS, TABLE, OUTLINES], sample=PREDICTED),
         *(["results/scores.tsv"] if SCORED else []),
         "results/report.html",

@@ -6,6 +6,9 @@ rule train:
         images=expand(IMAGE, sample=TRAINING),
         tissues=expand(TISSUE, sample=TRAINING),
         weights=expand(WEIGHTS, sample=TRAINING),
+        val_images=validating(IMAGE),
+        val_tissues=validating(TISSUE),
+        val_truths=validating(TRUTH),
         pretrained=pretrained_file(),
     output:
         network="results/network/{fold}/network.json",
@@ -22,7 +25,7 @@ rule train:
         mem_mb=16000,
         runtime=1440,
     params:
-        args=training(),
+        args=training,
         revision=REVISIONS["train"],
     script:
         "../scripts/train.py"
@@ -32,7 +35,7 @@ rule predict_part:
     input:
         image=IMAGE,
         tissue=TISSUE,
-        network=NETWORK,
+        networks=NETWORKS,
     output:
         PART,
     log:
@@ -57,7 +60,7 @@ rule predict:
     input:
         image=IMAGE,
         tissue=TISSUE,
-        network=NETWORK,
+        networks=NETWORKS,
         parts=parts,
     output:
         PROBABILITIES,

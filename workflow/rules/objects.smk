@@ -78,7 +78,7 @@ rule report:
         objects=expand(OBJECTS, sample=PREDICTED),
         tables=expand(TABLE, sample=PREDICTED),
         probabilities=expand(PROBABILITIES, sample=PREDICTED),
-        network=NETWORK,
+        networks=NETWORKS,
         scores=["results/scores.tsv"] if SCORED else [],
     output:
         "results/report.html",

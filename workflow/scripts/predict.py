@@ -3,7 +3,8 @@ from unetpipe.predict import publish_probabilities
 
 log_to(snakemake.log[0])
 publish_probabilities(
-    *snakemake.input[:3],
+    *snakemake.input[:2],
+    list(snakemake.input.networks),
     snakemake.output[0],
     sample=snakemake.wildcards.sample,
     **snakemake.params.args,

@@ -3,7 +3,8 @@ from unetpipe.predict import predict_part
 
 log_to(snakemake.log[0])
 predict_part(
-    *snakemake.input,
+    *snakemake.input[:2],
+    list(snakemake.input.networks),
     snakemake.output[0],
     device=snakemake.resources.get("device", "auto"),
     threads=snakemake.threads,

@@ -6,7 +6,7 @@ write_report(
     snakemake.output[0],
     samples=snakemake.params.samples,
     config=snakemake.params.config,
-    network=snakemake.input.network,
+    networks=list(snakemake.input.networks),
     results="results",
     benchmarks=snakemake.params.benchmarks,
 )

@@ -2,10 +2,11 @@ from unetpipe.log import log_to
 from unetpipe.train import train
 
 log_to(snakemake.log[0])
-needs = snakemake.resources
+needs, given = snakemake.resources, snakemake.input
 train(
-    *map(list, (snakemake.input.images, snakemake.input.tissues, snakemake.input.weights)),
+    *map(list, (given.images, given.tissues, given.weights)),
     snakemake.output[0],
+    validation=list(map(list, (given.val_images, given.val_tissues, given.val_truths))),
     **{name: needs.get(name, default) for name, default in (("device", "auto"), ("minutes", 0))},
     **{"devices": needs.gpu, "threads": snakemake.threads, "memory": needs.mem_mb, **snakemake.params.args},
 )

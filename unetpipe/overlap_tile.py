@@ -1,0 +1,123 @@
+"""The overlap-tile strategy: a network over an image of any size, block by block, as if over the whole at once.
+
+Letters of shapes: C channels, Z Y X space, K classes; planes are volumes of one slice.
+"""
+
+from collections.abc import Sequence
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import torch
+
+from unetpipe.geometry import Axis, Block, blocks, reflect
+from unetpipe.grey import to_unit
+from unetpipe.network import Network, channels_last
+
+BLOCK, PLANES = 512, 32  # sides of a block where nobody says, pixels
+
+
+class Predictor:
+    """Networks on their device, called by one thread at a time.
+
+    Parameters
+    ----------
+    networks : sequence of Network
+        One, or an ensemble of the same geometry: the mean of their probabilities.
+    views : int
+        1, or 8: the mean over all rotations and mirror images of the plane (the paper's results average seven).
+    device : torch.device
+    precision : torch.dtype
+
+    Attributes
+    ----------
+    axes : tuple of geometry.Axis
+        Halo and valid sizes along each axis.
+    """
+
+    def __init__(self, networks: Sequence[Network], *, views: int, device: torch.device, precision: torch.dtype):
+        self.networks = [channels_last(network.to(device)).eval() for network in networks]
+        self.axes = networks[0].axes
+        self.views, self.device, self.precision = views, device, precision
+        self.lock = Lock()
+
+    def __call__(self, grey_CZYX: np.ndarray) -> np.ndarray:
+        """Probabilities of the classes but the background, uint8 of p × 255; each axis is 2 halo shorter.
+
+        Parameters
+        ----------
+        grey_CZYX : float32
+            0 … 1 between the percentiles of the series; valid sides.
+        """
+        planar = len(self.axes) == 2
+        with self.lock, torch.inference_mode():
+            tile = torch.from_numpy(grey_CZYX[:, 0] if planar else grey_CZYX).to(self.device)[None] * 2 - 1
+            views = [self._view(network, tile, number) for network in self.networks for number in range(self.views)]
+            mean = torch.stack(views).mean(dim=0)
+            found = (mean[0, 1:] * 255).round().to(torch.uint8).cpu().numpy()
+        return found[:, None] if planar else found
+
+    def _view(self, network: Network, tile: torch.Tensor, number: int) -> torch.Tensor:
+        turns, mirrored = number % 4, number >= 4
+        turned = channels_last(torch.rot90(tile.flip(-1) if mirrored else tile, turns, (-2, -1)))
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+            logits = network(turned)
+        back = torch.rot90(torch.softmax(logits.float(), dim=1), -turns, (-2, -1))
+        return back.flip(-1) if mirrored else back
+
+
+def volume_blocks(shape: Sequence[int], sides: Sequence[int], axes: tuple[Axis, ...]) -> list[Block]:
+    """Blocks of a volume, slice by slice for a planar network; one that is smaller than a block is one of its size.
+
+    Parameters
+    ----------
+    shape, sides : (z, y, x)
+        Of the volume and of a block, pixels.
+    axes
+        Of the network.
+    """
+    if len(axes) == 2:
+        axes, sides = (Axis(stride=1, halo=0, lost=0), *axes), (1, *sides[1:])
+    fitting = [
+        min(side, -(-size // axis.stride) * axis.stride) for size, side, axis in zip(shape, sides, axes, strict=True)
+    ]
+    halo = [(axis.halo, axis.halo + axis.output(side) - side) for side, axis in zip(fitting, axes, strict=True)]
+    return list(blocks(shape, fitting, halo))
+
+
+def read_mirrored(array, front: tuple, window: tuple[slice, ...]) -> np.ndarray:
+    """Read a window of the last axes that may leave the array: mirrored there as NumPy's `reflect`."""
+    sizes = array.shape[-len(window) :]
+    index = [reflect(part.start, part.stop, size) for part, size in zip(window, sizes, strict=True)]
+    pixels = array[(*front, *(slice(along.min(), along.max() + 1) for along in index))]
+    return pixels[(..., *np.ix_(*(along - along.min() for along in index)))]
+
+
+def predict_block(predictor: Predictor, source: Any, t: int, block: Block, statistics: dict) -> np.ndarray:
+    """Probabilities (K − 1, z, y, x) uint8 of the pixels that a block writes.
+
+    Parameters
+    ----------
+    source : array-like (t, c, z, y, x)
+        Anything that gives NumPy arrays when sliced.
+    t : int
+        Time point.
+    block : Block
+        See `volume_blocks`.
+    statistics : dict
+        See `grey.to_unit`.
+    """
+    found = predictor(to_unit(read_mirrored(source, (t, slice(None)), block.read), statistics, axis=0))
+    return found[(slice(None), *(slice(0, part.stop - part.start) for part in block.write))]
+
+
+def predict_volume(predictor: Predictor, source: Any, t: int, statistics: dict) -> np.ndarray:
+    """Probabilities (K − 1, z, y, x) uint8 of a whole time point, block by block; see `predict_block`."""
+    strides = [1, *(axis.stride for axis in predictor.axes)][-3:]
+    sides = [-(-side // stride) * stride for side, stride in zip((PLANES, BLOCK, BLOCK), strides, strict=True)]
+    cut = volume_blocks(source.shape[2:], sides, predictor.axes)
+    parts = [predict_block(predictor, source, t, block, statistics) for block in cut]
+    found = np.empty((len(parts[0]), *source.shape[2:]), np.uint8)
+    for block, values in zip(cut, parts, strict=True):
+        found[(slice(None), *block.write)] = values
+    return found
