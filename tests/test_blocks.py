@@ -1,10 +1,13 @@
 """The ledger believes only what still holds, and one failed series does not stop the others."""
 
 import json
+import time
+from functools import partial
 
 import pytest
+from dask.callbacks import Callback
 
-from unetpipe.blocks import Done, Ledger, Task, raise_failures, run
+from unetpipe.blocks import Done, Ledger, Stage, Task, raise_failures, run
 
 
 def writer(path, text, calls):
@@ -90,3 +93,47 @@ def test_the_ledger_is_lines_of_json(tmp_path):
     write(tmp_path, "key", "a", [])
     lines = (tmp_path / ".ledger" / "stage" / "all.jsonl").read_text().splitlines()
     assert [sorted(json.loads(line)) for line in lines] == [["key"], ["name", "note", "shards", "skipped"]]
+
+
+def test_every_stage_is_a_task_and_no_more_blocks_are_held_than_workers(tmp_path):
+    """Counted by Dask's own callback; a block is held from its reading until it is written."""
+    counted, held, most = [], set(), []
+
+    def read(name):
+        held.add(name)
+        most.append(len(held))
+        time.sleep(0.002)
+        return name
+
+    def write(name):
+        held.remove(name)
+        (tmp_path / name).write_text(name)
+        return Done([tmp_path / name], note=name)
+
+    names = [f"{number:03d}" for number in range(600)]  # more than Dask is told of at once
+    stages = {name: (Stage("read", partial(read, name)), Stage("network", str.upper)) for name in names}
+    tasks = [Task("0", name, write, stages[name]) for name in names]
+    with Ledger(tmp_path, "stage", "key") as ledger, Callback(pretask=lambda key, *_: counted.append(key)):
+        spent = run(tasks, ledger, {}, workers=3)
+    assert sorted(counted) == sorted(f"{stage} 0 {name}" for stage in ("read", "network", "write") for name in names)
+    assert ledger.notes("0") == {f"0 {name}": name for name in names}
+    assert max(most) == 3
+    assert spent["read"] > 600 * 0.002
+
+
+@pytest.mark.parametrize("broken", ["read", "network", "write"])
+def test_a_stage_that_fails_ends_its_series(tmp_path, broken):
+    def stage(name):
+        def call(*_):
+            if name == broken:
+                raise ValueError(f"no {name}")
+            return Done() if name == "write" else 1
+
+        return call
+
+    before = tuple(Stage(name, stage(name)) for name in ("read", "network"))
+    failures = {}
+    with Ledger(tmp_path, "stage", "key") as ledger:
+        run([Task("0", name, stage("write"), before) for name in "abc"], ledger, failures, workers=2)
+    assert str(failures["0"]) == f"no {broken}"
+    assert not ledger.finished

@@ -30,7 +30,7 @@ LAYERS = [
     },
     {"store", "network", "augment", "checkpoint", "readers", "blocks", "config", "outlines"},
     {"pyramid", "tiles", "overlap_tile", "scoring", "pretrained", "loss", "fitting"},
-    {"saved"},
+    {"saved", "seams"},
     {"ingest", "truth", "mask", "weights", "train", "predict", "label", "measure", "score", "demo", "export"},
     {"report", "figures"},
     {"cli"},

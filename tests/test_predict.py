@@ -169,8 +169,18 @@ def test_a_missing_part_is_never_background(made, tmp_path):
 def test_a_deleted_shard_is_never_background(made, tmp_path):
     store = predict(made, tmp_path)
     next(path for path in (store / "0" / "c").rglob("*") if path.is_file()).unlink()
-    with pytest.raises(RuntimeError, match="1 blocks are not accounted for"):
+    with pytest.raises(RuntimeError, match=r"1 blocks are not accounted for \(0 t 0, z 0, y \d+, x \d+\)"):
         predict(made, tmp_path, only=[])
+
+
+def test_a_block_that_the_ledger_lost_is_never_background(made, tmp_path):
+    store = predict(made, tmp_path)
+    path = store / ".ledger" / "predict" / "0.jsonl"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(line for line in lines if "y 64, x 128" not in line) + "\n")
+    paths = [made["image"], made["tissue"], [made["network"]], str(store / "zarr.json")]
+    with pytest.raises(RuntimeError, match=r"\(0 t 0, z 0, y 64, x 128\); delete results/s.parts and run again"):
+        publish_probabilities(*paths, sample="s", block=64, parts=["results/s.parts/0.json"])
 
 
 def test_a_second_run_calls_no_network(made, tmp_path, monkeypatch):

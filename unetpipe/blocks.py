@@ -1,8 +1,10 @@
-"""Runs the blocks of a store on Dask's threads and keeps the ledger of what is finished."""
+"""Runs the blocks of a store on Dask's threads, stage by stage, and keeps the ledger of what is finished."""
 
 import fcntl
 import json
 import logging
+import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from threading import Lock
@@ -14,6 +16,7 @@ from unetpipe.log import Progress
 from unetpipe.manifest import digest, file_digest
 
 logger = logging.getLogger(__name__)
+BATCH = 256  # tasks that Dask knows of at once, so that a large slide needs no more memory than a small one
 
 
 class Done(NamedTuple):
@@ -24,12 +27,20 @@ class Done(NamedTuple):
     skipped: str = ""
 
 
+class Stage(NamedTuple):
+    """What happens to a block before its work ends; each takes what the one before gives, the first nothing."""
+
+    name: str
+    call: Callable[..., Any]
+
+
 class Task(NamedTuple):
     """One block of work. A series whose task fails is left aside, the others go on."""
 
     series: str
     block: str
-    work: Callable[[], Done]
+    work: Callable[..., Done]  # takes what the last stage before it gives
+    before: tuple[Stage, ...] = ()
 
     @property
     def name(self) -> str:
@@ -127,12 +138,12 @@ class Ledger:
             self.file.flush()
             self.finished[name] = entry
 
-    def check_coverage(self, names: Iterable[str]) -> None:
+    def check_coverage(self, names: Iterable[str], advice: str = "run it again") -> None:
         """Raise RuntimeError unless every named block is computed, or skipped for a stated reason."""
         missing = [name for name in names if name not in self.finished]
         if missing:
-            shown = "; ".join(missing[:5])
-            raise RuntimeError(f"{self.store}: {len(missing)} blocks are not accounted for ({shown} …); run it again")
+            shown = "; ".join(missing[:5]) + ("; …" if len(missing) > 5 else "")
+            raise RuntimeError(f"{self.store}: {len(missing)} blocks are not accounted for ({shown}); {advice}")
 
     def notes(self, series: str) -> dict[str, Any]:
         """Notes of the finished blocks of one series, by name, in the order of the names."""
@@ -144,8 +155,8 @@ class Ledger:
         return {self.store / path for entry in entries for path in entry["shards"]}
 
 
-def run(tasks: Iterable[Task], ledger: Ledger, failures: dict[str, Exception], *, workers: int) -> None:
-    """Run the tasks that the ledger does not hold yet.
+def run(tasks: Iterable[Task], ledger: Ledger, failures: dict[str, Exception], *, workers: int) -> dict[str, float]:
+    """Run the tasks that the ledger does not hold yet; every stage is a task of Dask, and stages overlap.
 
     Parameters
     ----------
@@ -153,23 +164,43 @@ def run(tasks: Iterable[Task], ledger: Ledger, failures: dict[str, Exception], *
         A task that fails adds its series; further tasks of a series in it are left out.
     workers : int
         Threads; each holds one block in memory.
+
+    Returns
+    -------
+    dict of stage → seconds
+        Summed over the threads; 0 for a stage that never ran.
     """
     todo = [task for task in tasks if task.name not in ledger.finished]
-    progress = Progress(len(todo), f"blocks of {ledger.folder.name}")
+    progress, spent = Progress(len(todo), f"blocks of {ledger.folder.name}"), defaultdict[str, float](float)
 
-    def one(task: Task) -> None:
-        if task.series in failures:
-            return
-        try:
-            done = task.work()
-        except Exception as error:
-            logger.exception("series %s, block %s", task.series, task.block)
-            failures[task.series] = error
-        else:
-            ledger.record(task.name, done)
-        progress.advance()
+    def one(task: Task, stage: Stage, *given: Any) -> Any:
+        begun = time.monotonic()
+        result: Any = None
+        if task.series not in failures:
+            try:
+                result = stage.call(*given)
+            except Exception as error:
+                logger.exception("series %s, block %s", task.series, task.block)
+                failures[task.series] = error
+        if stage.call is task.work:
+            if task.series not in failures:
+                ledger.record(task.name, result)
+            progress.advance()
+        with ledger.lock:
+            spent[stage.name] += time.monotonic() - begun
+        return result
 
-    dask.compute(*[dask.delayed(one, pure=False)(task) for task in todo], scheduler="threads", num_workers=workers)
+    def chained(task: Task) -> Any:
+        given: list = []
+        for stage in (*task.before, Stage("write", task.work)):
+            given = [job(task, stage, *given, dask_key_name=f"{stage.name} {task.name}")]
+        return given[0]
+
+    job = dask.delayed(one, pure=False)
+    for first in range(0, len(todo), BATCH):
+        chains = [chained(task) for task in todo[first : first + BATCH]]
+        dask.compute(*chains, scheduler="threads", num_workers=workers)
+    return spent
 
 
 def raise_failures(sample: str, failures: dict[str, Exception]) -> None:

@@ -3,6 +3,7 @@
 Letters of shapes: C channels, Z Y X space, K classes; planes are volumes of one slice.
 """
 
+import time
 from collections.abc import Sequence
 from threading import Lock
 from typing import Any
@@ -33,13 +34,15 @@ class Predictor:
     ----------
     axes : tuple of geometry.Axis
         Halo and valid sizes along each axis.
+    busy : float
+        Seconds spent in the network.
     """
 
     def __init__(self, networks: Sequence[Network], *, views: int, device: torch.device, precision: torch.dtype):
         self.networks = [channels_last(network.to(device)).eval() for network in networks]
         self.axes = networks[0].axes
         self.views, self.device, self.precision = views, device, precision
-        self.lock = Lock()
+        self.lock, self.busy = Lock(), 0.0
 
     def __call__(self, grey_CZYX: np.ndarray) -> np.ndarray:
         """Probabilities of the classes but the background, uint8 of p × 255; each axis is 2 halo shorter.
@@ -51,10 +54,12 @@ class Predictor:
         """
         planar = len(self.axes) == 2
         with self.lock, torch.inference_mode():
+            begun = time.monotonic()
             tile = torch.from_numpy(grey_CZYX[:, 0] if planar else grey_CZYX).to(self.device)[None] * 2 - 1
             views = [self._view(network, tile, number) for network in self.networks for number in range(self.views)]
             mean = torch.stack(views).mean(dim=0)
             found = (mean[0, 1:] * 255).round().to(torch.uint8).cpu().numpy()
+            self.busy += time.monotonic() - begun
         return found[:, None] if planar else found
 
     def _view(self, network: Network, tile: torch.Tensor, number: int) -> torch.Tensor:
@@ -76,13 +81,17 @@ def volume_blocks(shape: Sequence[int], sides: Sequence[int], axes: tuple[Axis, 
     axes
         Of the network.
     """
+    axes, sides = grid(shape, sides, axes)
+    halo = [(axis.halo, axis.halo + axis.output(side) - side) for side, axis in zip(sides, axes, strict=True)]
+    return list(blocks(shape, sides, halo))
+
+
+def grid(shape: Sequence[int], sides: Sequence[int], axes: tuple[Axis, ...]) -> tuple[tuple[Axis, ...], list[int]]:
+    """Axes z, y, x of a network, planar or not, and the sides of the blocks that it takes a volume in."""
     if len(axes) == 2:
         axes, sides = (Axis(stride=1, halo=0, lost=0), *axes), (1, *sides[1:])
-    fitting = [
-        min(side, -(-size // axis.stride) * axis.stride) for size, side, axis in zip(shape, sides, axes, strict=True)
-    ]
-    halo = [(axis.halo, axis.halo + axis.output(side) - side) for side, axis in zip(fitting, axes, strict=True)]
-    return list(blocks(shape, fitting, halo))
+    fitting = zip(shape, sides, axes, strict=True)
+    return axes, [min(side, -(-size // axis.stride) * axis.stride) for size, side, axis in fitting]
 
 
 def read_mirrored(array, front: tuple, window: tuple[slice, ...]) -> np.ndarray:
@@ -93,8 +102,8 @@ def read_mirrored(array, front: tuple, window: tuple[slice, ...]) -> np.ndarray:
     return pixels[(..., *np.ix_(*(along - along.min() for along in index)))]
 
 
-def predict_block(predictor: Predictor, source: Any, t: int, block: Block, statistics: dict) -> np.ndarray:
-    """Probabilities (K − 1, z, y, x) uint8 of the pixels that a block writes.
+def read_block(source: Any, t: int, block: Block, statistics: dict) -> np.ndarray:
+    """What a predictor sees of a block, (c, z, y, x) float32.
 
     Parameters
     ----------
@@ -107,16 +116,20 @@ def predict_block(predictor: Predictor, source: Any, t: int, block: Block, stati
     statistics : dict
         See `grey.to_unit`.
     """
-    found = predictor(to_unit(read_mirrored(source, (t, slice(None)), block.read), statistics, axis=0))
+    return to_unit(read_mirrored(source, (t, slice(None)), block.read), statistics, axis=0)
+
+
+def written(found: np.ndarray, block: Block) -> np.ndarray:
+    """The part of a prediction (K − 1, z, y, x) that its block writes: outputs are larger than strides."""
     return found[(slice(None), *(slice(0, part.stop - part.start) for part in block.write))]
 
 
 def predict_volume(predictor: Predictor, source: Any, t: int, statistics: dict) -> np.ndarray:
-    """Probabilities (K − 1, z, y, x) uint8 of a whole time point, block by block; see `predict_block`."""
+    """Probabilities (K − 1, z, y, x) uint8 of a whole time point, block by block; see `read_block`."""
     strides = [1, *(axis.stride for axis in predictor.axes)][-3:]
     sides = [-(-side // stride) * stride for side, stride in zip((PLANES, BLOCK, BLOCK), strides, strict=True)]
     cut = volume_blocks(source.shape[2:], sides, predictor.axes)
-    parts = [predict_block(predictor, source, t, block, statistics) for block in cut]
+    parts = [written(predictor(read_block(source, t, block, statistics)), block) for block in cut]
     found = np.empty((len(parts[0]), *source.shape[2:]), np.uint8)
     for block, values in zip(cut, parts, strict=True):
         found[(slice(None), *block.write)] = values

@@ -69,7 +69,7 @@ def _sample(root: Path, name: str, split: str) -> dict:
     predicted = split != "train"
     counts = [entry["objects"] for entry in read_json(manifest)["series"]] if predicted else []
     pictures = [_picture(store, *parts) for parts in zip(entries[:PICTURES], tissue, strict=False)] if predicted else []
-    blocks = read_attributes(root / "probabilities" / f"{name}.zarr" / "zarr.json")["blocks"] if predicted else {}
+    found = read_attributes(root / "probabilities" / f"{name}.zarr" / "zarr.json") if predicted else {}
     return {
         "name": name,
         "split": split,
@@ -78,7 +78,8 @@ def _sample(root: Path, name: str, split: str) -> dict:
         "first": entries[0],
         "tissue": float(np.mean([entry["fraction"] for entry in tissue])),
         "objects": sum(counts),
-        "blocks": blocks,
+        "blocks": found.get("blocks"),
+        "seams": found.get("seams"),
         "pictures": pictures,
         "digests": [entry["digest"] for entry in entries],
     }

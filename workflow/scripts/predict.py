@@ -6,6 +6,7 @@ publish_probabilities(
     *snakemake.input[:2],
     list(snakemake.input.networks),
     snakemake.output[0],
+    parts=list(snakemake.input.parts),
     sample=snakemake.wildcards.sample,
     **snakemake.params.args,
 )

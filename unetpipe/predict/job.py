@@ -1,0 +1,140 @@
+"""What there is to predict: the blocks of a sample, and the windows that check its seams."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from unetpipe.geometry import Axis, Block
+from unetpipe.manifest import read_json
+from unetpipe.overlap_tile import volume_blocks
+from unetpipe.revisions import REVISIONS
+from unetpipe.saved import axes_of
+from unetpipe.seams import Window, across, chosen
+from unetpipe.store import label_path, open_array, read_attributes
+
+
+class Job(NamedTuple):
+    """What all parts of one sample's prediction agree on."""
+
+    images: Path
+    entries: list[dict]
+    statistics: list[dict]
+    networks: list[dict]
+    block: int
+    planes: int
+    views: int
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """Of the networks."""
+        return axes_of(self.networks[0])
+
+    @property
+    def key(self) -> list:
+        """What the ledger's lines hold for."""
+        pairs = zip(self.entries, self.statistics, strict=True)
+        inputs = [[e["digest"], s["digest"], s["low"], s["high"]] for e, s in pairs]
+        networks = [[note["digest"], note["precision"]] for note in self.networks]
+        return [REVISIONS["predict"], inputs, networks, self.block, self.planes, self.views]
+
+
+class Unit(NamedTuple):
+    """One network call: a block of one plane or volume of one series."""
+
+    number: int  # of the series
+    t: int
+    block: Block  # axes z, y, x
+
+    @property
+    def name(self) -> str:
+        """Of its line in the ledger."""
+        return f"{self.number} {self.where}"
+
+    @property
+    def where(self) -> str:
+        """Time point and corner."""
+        z, y, x = (part.start for part in self.block.write)
+        return f"t {self.t}, z {z}, y {y}, x {x}"
+
+
+def open_job(
+    image: str, tissue: str, networks: Sequence[str], *, sample: str, block: int, planes: int, views: int
+) -> Job:
+    """Read the manifests; refuse networks that differ, and an image that they were not made for."""
+    notes, entries = [read_json(network) for network in networks], read_attributes(image)["series"]
+    for network, note in zip(networks, notes, strict=True):
+        for what, value in _kind(note).items():
+            if value != _kind(notes[0])[what]:
+                raise ValueError(
+                    f"network {network} has {what} {value}, {networks[0]} has {_kind(notes[0])[what]}; "
+                    "only networks of one kind can be averaged"
+                )
+    expected = notes[0]["arguments"]["channels"]
+    for entry in entries:
+        if entry["shape"][1] != expected:
+            raise ValueError(
+                f'sample "{sample}": image {entry["name"]} has {entry["shape"][1]} channels, '
+                f"network {networks[0]} was trained on {expected}; choose {expected} of {', '.join(entry['channels'])} "
+                "in the column channels of its row, or in ingest.channels for all rows"
+            )
+    return Job(Path(image).parent, entries, read_json(tissue)["series"], notes, block, planes, views)
+
+
+def _kind(note: dict) -> dict:
+    """What the networks of an ensemble have in common."""
+    return {name: note["arguments"][name] for name in ("channels", "classes")} | {
+        name: note[name] for name in ("axes", "precision")
+    }
+
+
+def units(job: Job) -> list[Unit]:
+    """All network calls of a sample, in a fixed order."""
+    return [
+        Unit(number, t, block)
+        for number, entry in enumerate(job.entries)
+        for t in range(entry["shape"][0])
+        for block in volume_blocks(entry["shape"][2:], (job.planes, job.block, job.block), job.axes)
+    ]
+
+
+def coarse_tissue(job: Job, number: int) -> np.ndarray:
+    """Tissue (t, z, y, x) at the level at which it was found."""
+    folder = label_path(job.images, job.entries[number]["path"], "tissue")
+    return open_array(folder / str(job.statistics[number]["level"]))[...]
+
+
+def holds_tissue(job: Job, unit: Unit, tissue: np.ndarray) -> bool:
+    """Whether there is anything to see in what a block writes."""
+    z, y, x = unit.block.write
+    scale = 2 ** job.statistics[unit.number]["level"]
+    seen = tissue[unit.t, z, y.start // scale : -(-y.stop // scale), x.start // scale : -(-x.stop // scale)]
+    return bool(seen.any())
+
+
+def seams(job: Job, every: list[Unit], part: int = 0, parts: int = 1) -> list[tuple[Unit, Window]]:
+    """The windows of the seam certificate that lie beside a part's blocks; those of all parts are the same always."""
+    tissue = {number: coarse_tissue(job, number) for number in {unit.number for unit in every}}
+    beside = [
+        (number, unit)
+        for number, unit in enumerate(every)
+        if holds_tissue(job, unit, tissue[unit.number]) and any(_windows(job, unit))
+    ]
+    checks = []
+    for order, (number, unit) in enumerate(chosen(beside)):
+        ahead, behind = _windows(job, unit)
+        window = (behind or ahead) if order % 2 else (ahead or behind)
+        if window and number % parts == part:
+            checks.append((unit, window))
+    return checks
+
+
+def _windows(job: Job, unit: Unit) -> list[Window | None]:
+    shape, sides = job.entries[unit.number]["shape"][2:], (job.planes, job.block, job.block)
+    return [across(unit.block, shape, sides, job.axes, ahead=ahead) for ahead in (True, False)]
+
+
+def seam_name(check: tuple[Unit, Window]) -> str:
+    """Of its line in the ledger."""
+    return f"seams {check[0].name}"

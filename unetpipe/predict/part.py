@@ -1,0 +1,168 @@
+"""Predicts one part of a sample's blocks into the shared store of probabilities."""
+
+import logging
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from unetpipe.blocks import Done, Ledger, Stage, Task, raise_failures, run
+from unetpipe.device import choose_device, choose_precision
+from unetpipe.manifest import array_digest, digest, write_json
+from unetpipe.overlap_tile import Predictor, read_block, written
+from unetpipe.predict.job import Job, Unit, coarse_tissue, holds_tissue, open_job, seam_name, seams, units
+from unetpipe.saved import load_network
+from unetpipe.seams import Window, compare
+from unetpipe.store import create_array, open_array, write_region
+
+logger = logging.getLogger(__name__)
+WORKERS = 3  # threads: while one computes, others read and write
+
+
+def predict_part(
+    image: str,
+    tissue: str,
+    networks: Sequence[str],
+    output: str,
+    *,
+    store: str,
+    sample: str,
+    part: int = 0,
+    parts: int = 1,
+    block: int = 512,
+    planes: int = 32,
+    views: int = 1,
+    device: str = "auto",
+    threads: int = 1,
+) -> None:
+    """Predict one part of a sample's blocks into the shared store of probabilities.
+
+    Parameters
+    ----------
+    image, tissue : path
+        Root `zarr.json` of the image store, manifest of its tissue.
+    networks : sequence of path
+        `network.json` of each; of several the mean probability is taken.
+    output : path
+        Manifest of this part, written last.
+    store : path
+        Root `zarr.json` of the store of probabilities; `publish_probabilities` writes it, not this.
+    part, parts : int
+        This part of so many: every `parts`-th block.
+    block, planes : int
+        Side of what one network call writes, and its depth in volumes, pixels: multiples of the
+        network's stride, `block` also of the chunk.
+    views : int
+        See `Predictor`.
+    device, threads
+        Where and with how many threads to compute.
+
+    Raises
+    ------
+    RuntimeError
+        If a series cannot be predicted, after all others; it names all that failed.
+    """
+    torch.set_num_threads(threads)
+    job = open_job(image, tissue, networks, sample=sample, block=block, planes=planes, views=views)
+    with Ledger(Path(store).parent, "predict", job.key, part=str(part)) as ledger:
+        failures: dict[str, Exception] = {}
+        every = units(job)
+        mine, checks = every[part::parts], seams(job, every, part, parts)
+        if any(name not in ledger.finished for name in (*(unit.name for unit in mine), *map(seam_name, checks))):
+            _say_context(job)
+            place = choose_device(device)
+            precision = choose_precision(job.networks[0]["precision"], place)
+            rebuilt = [load_network(network)[0] for network in networks]
+            predictor = Predictor(rebuilt, views=views, device=place, precision=precision)
+            begun = time.monotonic()
+            arrays = _open(job, mine, Path(store).parent)
+            spent = run(_tasks(job, mine, arrays, predictor), ledger, failures, workers=WORKERS)
+            if not failures:
+                run(_checks(job, checks, arrays, predictor), ledger, failures, workers=WORKERS)
+            spent["network"] = predictor.busy  # without waiting for it
+            said = ", ".join(f"{stage} {spent[stage]:.1f} s" for stage in ("read", "network", "write"))
+            logger.info("%s, which overlap; %.1f s in all", said, time.monotonic() - begun)
+        raise_failures(sample, failures)
+        write_json(output, {"sample": sample, "key": digest(job.key), "blocks": len(mine)})
+
+
+class Arrays(NamedTuple):
+    """What a series is read from and written to."""
+
+    source: Any
+    target: Any
+    tissue: np.ndarray  # (t, z, y, x) at the level at which it was found
+
+
+def _open(job: Job, mine: list[Unit], store: Path) -> dict[int, Arrays]:
+    """Arrays of the series that have blocks here."""
+    return {
+        number: Arrays(
+            open_array(job.images / job.entries[number]["path"] / "0"),
+            _create(job, store, number),
+            coarse_tissue(job, number),
+        )
+        for number in sorted({unit.number for unit in mine})
+    }
+
+
+def _tasks(job: Job, mine: list[Unit], arrays: dict[int, Arrays], predictor: Predictor) -> list[Task]:
+    return [
+        _task(job, unit, arrays[unit.number], predictor)
+        if holds_tissue(job, unit, arrays[unit.number].tissue)
+        else Task(str(unit.number), unit.where, partial(_skip_block, unit, arrays[unit.number].target))
+        for unit in mine
+    ]
+
+
+def _task(job: Job, unit: Unit, arrays: Arrays, predictor: Predictor) -> Task:
+    read = partial(read_block, arrays.source, unit.t, unit.block, job.statistics[unit.number])
+    stages = (Stage("read", read), Stage("network", predictor))
+    return Task(str(unit.number), unit.where, partial(_write_block, unit, arrays.target), stages)
+
+
+def _checks(job: Job, checks: list, arrays: dict[int, Arrays], predictor: Predictor) -> list[Task]:
+    tasks = []
+    for unit, window in checks:
+        here = arrays[unit.number]
+        read = partial(read_block, here.source, unit.t, window.block, job.statistics[unit.number])
+        stages = (Stage("read", read), Stage("network", predictor))
+        tasks.append(Task("seams", unit.name, partial(_compare, unit, window, here.target), stages))
+    return tasks
+
+
+def _compare(unit: Unit, window: Window, target, found: np.ndarray) -> Done:
+    return Done(note=compare(target[(unit.t, slice(None), *window.block.write)], found, window))
+
+
+def _create(job: Job, store: Path, number: int):
+    entry = job.entries[number]
+    t, _, z, y, x = entry["shape"]
+    shape = (t, job.networks[0]["arguments"]["classes"] - 1, z, y, x)
+    return create_array(store / entry["path"], shape, np.uint8, chunk=entry["chunk"], shard=job.block)
+
+
+def _say_context(job: Job) -> None:
+    sides = (job.planes, job.block, job.block)[-len(job.axes) :]
+    more = np.prod([axis.input(side) / side for axis, side in zip(job.axes, sides, strict=True)])
+    halos = " x ".join(str(axis.halo) for axis in job.axes)
+    logger.info(
+        "the network's receptive field reaches %s pixels: %.2f times the pixels of a block are read", halos, more
+    )
+
+
+def _region(unit: Unit, target) -> tuple[slice, ...]:
+    return slice(unit.t, unit.t + 1), slice(0, target.shape[1]), *unit.block.write
+
+
+def _skip_block(unit: Unit, target) -> Done:
+    return Done(write_region(target, _region(unit, target), np.zeros((), np.uint8)), skipped="no tissue")
+
+
+def _write_block(unit: Unit, target, found: np.ndarray) -> Done:
+    values = written(found, unit.block)
+    return Done(write_region(target, _region(unit, target), values[None]), array_digest(values))

@@ -1,0 +1,64 @@
+"""Publishes a store of probabilities, once every block is accounted for."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from unetpipe.blocks import Ledger
+from unetpipe.manifest import digest
+from unetpipe.predict.job import open_job, seam_name, seams, units
+from unetpipe.revisions import REVISIONS
+from unetpipe.seams import certificate
+from unetpipe.store import remove_strays, write_group
+
+
+def publish_probabilities(
+    image: str,
+    tissue: str,
+    networks: Sequence[str],
+    output: str,
+    *,
+    sample: str,
+    block: int = 512,
+    planes: int = 32,
+    views: int = 1,
+    parts: Sequence[str] = (),
+) -> None:
+    """Write the root of a store of probabilities, once every block is accounted for.
+
+    Parameters
+    ----------
+    image, tissue, networks, block, planes, views
+        See `predict_part`.
+    output : path
+        Root `zarr.json` of the store.
+    parts : sequence of path
+        Manifests of the parts, which an error names: without them the parts run again.
+
+    Raises
+    ------
+    RuntimeError
+        If a block is neither computed nor skipped for a reason.
+    """
+    job = open_job(image, tissue, networks, sample=sample, block=block, planes=planes, views=views)
+    store = Path(output).parent
+    Path(output).unlink(missing_ok=True)
+    with Ledger(store, "predict", job.key, part="publish") as ledger:
+        todo = units(job)
+        windows = [seam_name(check) for check in seams(job, todo)]
+        advice = f"delete {Path(parts[0]).parent} and run again: " if parts else "run it again: "
+        ledger.check_coverage((*(unit.name for unit in todo), *windows), advice + "only these are computed")
+        remove_strays(store, ledger.shards())
+        skipped = [ledger.finished[unit.name]["skipped"] for unit in todo]
+        series = [
+            {"path": entry["path"], "digest": digest(ledger.notes(str(number)))}
+            for number, entry in enumerate(job.entries)
+        ]
+        note = {
+            "sample": sample,
+            "revision": REVISIONS["predict"],
+            "networks": [network["digest"] for network in job.networks],
+            "blocks": {"computed": skipped.count(""), "no tissue": skipped.count("no tissue")},
+            "seams": certificate(sample, [ledger.finished[name]["note"] for name in windows]),
+            "series": series,
+        }
+        write_group(store, {"unetpipe": note})
