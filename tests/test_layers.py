@@ -32,7 +32,7 @@ LAYERS = [
     {"pyramid", "tiles", "overlap_tile", "scoring", "pretrained", "loss", "fitting"},
     {"saved", "seams"},
     {"ingest", "truth", "mask", "weights", "train", "predict", "label", "measure", "score", "demo", "export"},
-    {"report", "figures"},
+    {"report", "figures", "trained"},
     {"cli"},
 ]
 LEVEL = {name: number for number, names in enumerate(LAYERS) for name in names}

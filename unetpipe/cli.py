@@ -1,6 +1,7 @@
 """The `unetpipe` command."""
 
 import argparse
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -37,6 +38,22 @@ def main(arguments: list[str] | None = None) -> None:
     picture.add_argument("--side", type=int, default=512, help="pixels")
     picture.set_defaults(run=_picture)
 
+    predicted = commands.add_parser(
+        "predict",
+        help="predict one image file",
+        description="Writes the image's store, its tissue and its probabilities (p x 255), as the workflow does.",
+        epilog="example: unetpipe predict results/network/all/network.json slide.svs out",
+    )
+    predicted.add_argument("network", type=Path, nargs="+", help="network.json; of several the mean is taken")
+    predicted.add_argument("image", type=Path, help="any format that the workflow reads")
+    predicted.add_argument("output", type=Path, metavar="OUTPUT_FOLDER", help="the same one goes on where it stopped")
+    predicted.add_argument("--views", type=int, default=1, choices=(1, 8), help="8: mean of rotations and mirrorings")
+    predicted.add_argument("--contrast", type=float, default=0.15, help="below it is empty glass; 0: nothing is empty")
+    predicted.add_argument("--block", type=int, default=512, help="pixels, a multiple of 256 (%(default)s)")
+    predicted.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    predicted.add_argument("--threads", type=int, default=os.cpu_count(), help="(%(default)s)")
+    predicted.set_defaults(run=_predict)
+
     exported = commands.add_parser("export", help="write a trained network as ONNX or as bioimage.io package")
     exported.add_argument("network", type=Path, help="results/network/all/network.json")
     exported.add_argument("output", type=Path, help="FILE.onnx, or FILE.zip: a package for Fiji, QuPath and ilastik")
@@ -62,7 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         options.run(options)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise SystemExit(f"unetpipe: {error}") from error
 
 
@@ -100,6 +117,14 @@ def _score_table(scores: pd.DataFrame, *, intervals: bool) -> str:
         parts = zip(table[name], table[f"{name}_low"], table[f"{name}_high"], strict=True)
         table[name] = [f"{value:.3f} ({low:.3f}-{high:.3f})" for value, low, high in parts]
     return table[["sample", "images", "truths", "objects", *figures]].to_string(index=False, float_format="%.3f")
+
+
+def _predict(options) -> None:
+    from unetpipe.trained import predict_file
+
+    options.output.mkdir(parents=True, exist_ok=True)
+    wanted = {name: getattr(options, name) for name in ("contrast", "block", "views", "device", "threads")}
+    print(predict_file(options.network, options.image, options.output, **wanted))
 
 
 def _picture(options) -> None:

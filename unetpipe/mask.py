@@ -1,6 +1,7 @@
 """Finds where there is anything to see, and the grey values there: the tissue label and its statistics."""
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -126,13 +127,32 @@ def write_mask(
 
 def _look(store: Path, entry: dict, contrast, window, margin, percentiles) -> tuple[np.ndarray, int, dict]:
     """Tissue (t, z, y, x), and statistics, at the finest level that is looked at as a whole."""
-    sizes = [max(shape[-2:]) for shape in level_shapes(entry["shape"], entry["chunk"])]
-    level = next((k for k, size in enumerate(sizes) if size <= COARSE), len(sizes) - 1)
+    level = coarse_level(entry["shape"], entry["chunk"])
     pixels = open_array(store / entry["path"] / str(level))[...]
+    where, numbers = look(pixels, level, contrast=contrast, window=window, margin=margin, percentiles=percentiles)
+    return where, level, numbers
+
+
+def coarse_level(shape: Sequence[int], chunk: int) -> int:
+    """The finest level of an image (t, c, z, y, x) that is looked at as a whole."""
+    sizes = [max(level[-2:]) for level in level_shapes(shape, chunk)]
+    return next((k for k, size in enumerate(sizes) if size <= COARSE), len(sizes) - 1)
+
+
+def look(
+    pixels: np.ndarray, level: int, *, contrast: float, window: int, margin: int, percentiles: tuple[float, float]
+) -> tuple[np.ndarray, dict]:
+    """Tissue (t, z, y, x) and statistics of one level (t, c, z, y, x) of an image.
+
+    Parameters
+    ----------
+    contrast, window, margin, percentiles
+        See `write_mask`.
+    """
     scaled = {"window": max(3, window >> level), "margin": margin >> level}
     planes = np.moveaxis(pixels, 1, 2)
     where = np.stack([[tissue(plane, contrast=contrast, **scaled) for plane in stack] for stack in planes])
-    return where, level, statistics(pixels, where, percentiles)
+    return where, statistics(pixels, where, percentiles)
 
 
 def _pyramid(store: Path, entry: dict, coarse: np.ndarray, level: int) -> Pyramid:

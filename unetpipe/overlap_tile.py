@@ -34,13 +34,14 @@ class Predictor:
     ----------
     axes : tuple of geometry.Axis
         Halo and valid sizes along each axis.
+    classes : int
     busy : float
         Seconds spent in the network.
     """
 
     def __init__(self, networks: Sequence[Network], *, views: int, device: torch.device, precision: torch.dtype):
         self.networks = [channels_last(network.to(device)).eval() for network in networks]
-        self.axes = networks[0].axes
+        self.axes, self.classes = networks[0].axes, networks[0].arguments["classes"]
         self.views, self.device, self.precision = views, device, precision
         self.lock, self.busy = Lock(), 0.0
 
@@ -124,13 +125,36 @@ def written(found: np.ndarray, block: Block) -> np.ndarray:
     return found[(slice(None), *(slice(0, part.stop - part.start) for part in block.write))]
 
 
-def predict_volume(predictor: Predictor, source: Any, t: int, statistics: dict) -> np.ndarray:
-    """Probabilities (K − 1, z, y, x) uint8 of a whole time point, block by block; see `read_block`."""
+def holds_tissue(block: Block, tissue: np.ndarray, level: int) -> bool:
+    """Whether there is anything to see in what a block writes.
+
+    Parameters
+    ----------
+    tissue : (z, y, x) bool
+        At a level of the image's pyramid.
+    """
+    z, y, x = block.write
+    seen = tissue[z, y.start >> level : -(-y.stop >> level), x.start >> level : -(-x.stop >> level)]
+    return bool(seen.any())
+
+
+def predict_volume(
+    predictor: Predictor, source: Any, t: int, statistics: dict, tissue: tuple[np.ndarray, int] | None = None
+) -> np.ndarray:
+    """Probabilities (K − 1, z, y, x) uint8 of a whole time point, block by block.
+
+    Parameters
+    ----------
+    source, t, statistics
+        See `read_block`.
+    tissue : (array, level), optional
+        See `holds_tissue`: blocks without any are 0.
+    """
     strides = [1, *(axis.stride for axis in predictor.axes)][-3:]
     sides = [-(-side // stride) * stride for side, stride in zip((PLANES, BLOCK, BLOCK), strides, strict=True)]
-    cut = volume_blocks(source.shape[2:], sides, predictor.axes)
-    parts = [written(predictor(read_block(source, t, block, statistics)), block) for block in cut]
-    found = np.empty((len(parts[0]), *source.shape[2:]), np.uint8)
-    for block, values in zip(cut, parts, strict=True):
-        found[(slice(None), *block.write)] = values
+    found = np.zeros((predictor.classes - 1, *source.shape[2:]), np.uint8)
+    for block in volume_blocks(source.shape[2:], sides, predictor.axes):
+        if tissue is None or holds_tissue(block, *tissue):
+            values = predictor(read_block(source, t, block, statistics))
+            found[(slice(None), *block.write)] = written(values, block)
     return found

@@ -8,9 +8,9 @@ import numpy as np
 
 from unetpipe.geometry import Axis, Block
 from unetpipe.manifest import read_json
-from unetpipe.overlap_tile import volume_blocks
+from unetpipe.overlap_tile import holds_tissue, volume_blocks
 from unetpipe.revisions import REVISIONS
-from unetpipe.saved import axes_of
+from unetpipe.saved import axes_of, read_notes
 from unetpipe.seams import Window, across, chosen
 from unetpipe.store import label_path, open_array, read_attributes
 
@@ -63,14 +63,7 @@ def open_job(
     image: str, tissue: str, networks: Sequence[str], *, sample: str, block: int, planes: int, views: int
 ) -> Job:
     """Read the manifests; refuse networks that differ, and an image that they were not made for."""
-    notes, entries = [read_json(network) for network in networks], read_attributes(image)["series"]
-    for network, note in zip(networks, notes, strict=True):
-        for what, value in _kind(note).items():
-            if value != _kind(notes[0])[what]:
-                raise ValueError(
-                    f"network {network} has {what} {value}, {networks[0]} has {_kind(notes[0])[what]}; "
-                    "only networks of one kind can be averaged"
-                )
+    notes, entries = read_notes(networks), read_attributes(image)["series"]
     expected = notes[0]["arguments"]["channels"]
     for entry in entries:
         if entry["shape"][1] != expected:
@@ -80,13 +73,6 @@ def open_job(
                 "in the column channels of its row, or in ingest.channels for all rows"
             )
     return Job(Path(image).parent, entries, read_json(tissue)["series"], notes, block, planes, views)
-
-
-def _kind(note: dict) -> dict:
-    """What the networks of an ensemble have in common."""
-    return {name: note["arguments"][name] for name in ("channels", "classes")} | {
-        name: note[name] for name in ("axes", "precision")
-    }
 
 
 def units(job: Job) -> list[Unit]:
@@ -105,12 +91,9 @@ def coarse_tissue(job: Job, number: int) -> np.ndarray:
     return open_array(folder / str(job.statistics[number]["level"]))[...]
 
 
-def holds_tissue(job: Job, unit: Unit, tissue: np.ndarray) -> bool:
-    """Whether there is anything to see in what a block writes."""
-    z, y, x = unit.block.write
-    scale = 2 ** job.statistics[unit.number]["level"]
-    seen = tissue[unit.t, z, y.start // scale : -(-y.stop // scale), x.start // scale : -(-x.stop // scale)]
-    return bool(seen.any())
+def seen(job: Job, unit: Unit, tissue: np.ndarray) -> bool:
+    """Whether there is anything to see in a block, by the tissue (t, z, y, x) of its series."""
+    return holds_tissue(unit.block, tissue[unit.t], job.statistics[unit.number]["level"])
 
 
 def seams(job: Job, every: list[Unit], part: int = 0, parts: int = 1) -> list[tuple[Unit, Window]]:
@@ -119,7 +102,7 @@ def seams(job: Job, every: list[Unit], part: int = 0, parts: int = 1) -> list[tu
     beside = [
         (number, unit)
         for number, unit in enumerate(every)
-        if holds_tissue(job, unit, tissue[unit.number]) and any(_windows(job, unit))
+        if seen(job, unit, tissue[unit.number]) and any(_windows(job, unit))
     ]
     checks = []
     for order, (number, unit) in enumerate(chosen(beside)):

@@ -14,7 +14,7 @@ from unetpipe.blocks import Done, Ledger, Stage, Task, raise_failures, run
 from unetpipe.device import choose_device, choose_precision
 from unetpipe.manifest import array_digest, digest, write_json
 from unetpipe.overlap_tile import Predictor, read_block, written
-from unetpipe.predict.job import Job, Unit, coarse_tissue, holds_tissue, open_job, seam_name, seams, units
+from unetpipe.predict.job import Job, Unit, coarse_tissue, open_job, seam_name, seams, seen, units
 from unetpipe.saved import load_network
 from unetpipe.seams import Window, compare
 from unetpipe.store import create_array, open_array, write_region
@@ -113,7 +113,7 @@ def _open(job: Job, mine: list[Unit], store: Path) -> dict[int, Arrays]:
 def _tasks(job: Job, mine: list[Unit], arrays: dict[int, Arrays], predictor: Predictor) -> list[Task]:
     return [
         _task(job, unit, arrays[unit.number], predictor)
-        if holds_tissue(job, unit, arrays[unit.number].tissue)
+        if seen(job, unit, arrays[unit.number].tissue)
         else Task(str(unit.number), unit.where, partial(_skip_block, unit, arrays[unit.number].target))
         for unit in mine
     ]

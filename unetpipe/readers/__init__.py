@@ -26,6 +26,9 @@ def open_series(path: str | Path) -> list[Series]:
         raise FileNotFoundError(f"{path}: no such file")
     for module in FORMATS:
         if path.name.lower().endswith(module.SUFFIXES):
-            return module.open_file(path)
+            found = module.open_file(path)
+            if not found or any(0 in series.shape for series in found):
+                raise ValueError(f"{path}: no pixels in it; copy or export it again")
+            return found
     known = " ".join(suffix for module in FORMATS for suffix in module.SUFFIXES)
     raise ValueError(f"{path}: unknown image format; known suffixes are {known}")

@@ -1,0 +1,105 @@
+"""Outside the workflow a network gives the same numbers."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from scenes import prepare
+
+from unetpipe import Network
+from unetpipe.cli import main
+from unetpipe.ingest import ingest
+from unetpipe.mask import write_mask
+from unetpipe.network import UNet
+from unetpipe.predict import predict_part, publish_probabilities
+from unetpipe.saved import save_network
+from unetpipe.store import open_array, read_attributes
+
+ROUNDING = 1  # of uint8: kernels round by tile shape
+
+
+def save(path, **arguments):
+    torch.manual_seed(3)
+    note = {"precision": "float32", "percentiles": [1, 99]}
+    save_network(UNet(features=4, depth=2, dropout=0.0, **arguments), path, note)
+    return str(path)
+
+
+def by_the_workflow(made, networks, folder, **changes):
+    paths, store = [made["image"], made["tissue"], networks], str(folder / "p.zarr" / "zarr.json")
+    predict_part(*paths, str(folder / "0.json"), store=store, sample="s", block=64, **changes)
+    publish_probabilities(*paths, store, sample="s", block=64, **changes)
+    return open_array(Path(store).parent / "0")[0]
+
+
+@pytest.fixture(scope="module")
+def slide(tmp_path_factory):
+    """One image with empty glass at its right, and its mask."""
+    folder = tmp_path_factory.mktemp("trained")
+    made = prepare(folder, [(150, 700)])
+    source = folder / "data" / "images" / "00.tif"
+    pixels = tifffile.imread(source)
+    pixels[:, 300:] = 60
+    tifffile.imwrite(source, pixels)
+    shutil.rmtree(folder / "images")
+    ingest([str(source)], made["image"], sample="s", chunk=32, shard=64)
+    write_mask(made["image"], made["tissue"], sample="s")
+    return {**made, "source": source, "pixels": pixels}
+
+
+@pytest.mark.parametrize("views", [1, 8])
+def test_arrays_give_the_numbers_of_the_workflow(slide, tmp_path, views):
+    network = save(tmp_path / "n.json")
+    expected = by_the_workflow(slide, [network], tmp_path, views=views)[:, 0]
+    found = Network(network, views=views).predict(slide["pixels"])
+    assert found.dtype == np.uint8
+    both = (found > 0) & (expected > 0)  # the notebook's blocks are larger, so that it sees more of the empty glass
+    assert both[:, :, :256].all()
+    assert np.abs(found.astype(int) - expected)[both].max() <= ROUNDING
+    everywhere = Network(network).predict(slide["pixels"], contrast=0)
+    assert everywhere.min() > 0
+
+
+def test_volumes_and_channels_have_their_axes(tmp_path):
+    volume = prepare(tmp_path, [(9, 60, 50)], spacing=(1.0, 1.0, 1.0), dimensions=3)
+    network = save(tmp_path / "v.json", dimensions=3)
+    pixels = tifffile.imread(tmp_path / "data" / "images" / "00.ome.tif")
+    expected = by_the_workflow(volume, [network], tmp_path)
+    found = Network([network]).predict(pixels, contrast=0)
+    assert found.shape == expected.shape
+    assert np.abs(found.astype(int) - expected).max() <= ROUNDING
+    colours = Network(save(tmp_path / "c.json", channels=3))
+    assert colours.predict(np.random.default_rng(1).integers(0, 255, (3, 40, 50))).shape == (1, 40, 50)
+    with pytest.raises(ValueError, match=r"shape \(40, 50\) does not fit: the network sees 3 channels of \(y, x\)"):
+        colours.predict(np.zeros((40, 50)))
+
+
+def test_one_file_from_the_command_line(slide, tmp_path, capsys):
+    networks = [save(tmp_path / name) for name in ("a.json", "b.json")]
+    main(["predict", *networks, str(slide["source"]), str(tmp_path / "out"), "--threads", "2"])
+    assert capsys.readouterr().out.strip() == str(tmp_path / "out" / "probabilities.zarr")
+    expected = Network(networks).predict(slide["pixels"])[:, None]
+    np.testing.assert_array_equal(open_array(tmp_path / "out" / "probabilities.zarr" / "0")[0], expected)
+    assert read_attributes(tmp_path / "out" / "probabilities.zarr" / "zarr.json")["blocks"]["computed"] == 1
+
+
+@pytest.mark.parametrize(
+    ("image", "says"),
+    [("nowhere.tif", "no such file"), ("broken.tif", "broken.tif: no pixels"), ("a.xyz", "unknown image format")],
+)
+def test_what_cannot_be_read_is_one_sentence(tmp_path, image, says):
+    network = save(tmp_path / "n.json")
+    (tmp_path / "broken.tif").write_bytes(b"II*\0 not a TIFF")
+    (tmp_path / "a.xyz").touch()
+    with pytest.raises(SystemExit, match=says):
+        main(["predict", network, str(tmp_path / image), str(tmp_path / "out")])
+
+
+def test_the_name_is_known_without_loading_torch():
+    code = "import sys, unetpipe; assert 'torch' not in sys.modules; unetpipe.Network; assert 'torch' in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,135 @@
+"""A trained network outside the workflow, by the same code: for one file, or for arrays in a notebook."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from unetpipe.device import choose_device, choose_precision
+from unetpipe.ingest import ingest
+from unetpipe.mask import coarse_level, look, write_mask
+from unetpipe.overlap_tile import Predictor, predict_volume
+from unetpipe.predict import predict_part, publish_probabilities
+from unetpipe.saved import load_network, read_notes
+from unetpipe.store import halve
+
+CHUNK = 256  # of the stores, which decides how far a pyramid goes
+
+
+def predict_file(
+    networks: Sequence[str | Path],
+    image: str | Path,
+    folder: str | Path,
+    *,
+    contrast: float = 0.15,
+    block: int = 512,
+    planes: int = 32,
+    views: int = 1,
+    device: str = "auto",
+    threads: int = 1,
+) -> Path:
+    """Predict one image file of any readable format, of any size, by the stages of the workflow.
+
+    Stopped anywhere, the same call goes on.
+
+    Parameters
+    ----------
+    networks : sequence of path
+        `network.json` of each.
+    folder : path
+        For `image.ome.zarr`, `tissue.json` and `probabilities.zarr`.
+    contrast
+        See `mask.write_mask`.
+    block, planes, views, device, threads
+        See `predict.predict_part`.
+
+    Returns
+    -------
+    path of the store of probabilities
+    """
+    paths, name, root = [str(path) for path in networks], Path(image).name, Path(folder)
+    store, tissue, found = (root / part for part in ("image.ome.zarr", "tissue.json", "probabilities.zarr"))
+    percentiles = read_notes(paths)[0]["percentiles"]
+    inputs = (str(store / "zarr.json"), str(tissue), paths)
+    ingest([str(image)], inputs[0], sample=name, workers=threads)
+    write_mask(inputs[0], inputs[1], sample=name, contrast=contrast, percentiles=percentiles, workers=threads)
+    root_file = str(found / "zarr.json")
+    predict_part(
+        *inputs,
+        str(root / "part.json"),
+        store=root_file,
+        sample=name,
+        block=block,
+        planes=planes,
+        views=views,
+        device=device,
+        threads=threads,
+    )
+    publish_probabilities(*inputs, root_file, sample=name, block=block, planes=planes, views=views)
+    return found
+
+
+class Network:
+    """One network of a run, or an ensemble of several.
+
+    Parameters
+    ----------
+    paths : path or sequence of path
+        `results/network/all/network.json`; of several the mean probability is taken.
+    views : int
+        1, or 8: the mean over all rotations and mirror images.
+    device : "auto", "cpu" or "cuda"
+    """
+
+    def __init__(self, paths: str | Path | Sequence[str | Path], *, views: int = 1, device: str = "auto"):
+        files = [str(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
+        self.note, *_ = read_notes(files)
+        place = choose_device(device)
+        precision = choose_precision(self.note["precision"], place)
+        networks = [load_network(path)[0] for path in files]
+        self.predictor = Predictor(networks, views=views, device=place, precision=precision)
+
+    def predict(
+        self, image: np.ndarray, *, contrast: float = 0.15, window: int = 32, margin: int = 64, percentiles=None
+    ) -> np.ndarray:
+        """Probabilities of the classes but the background, p × 255 as the stores hold them.
+
+        Parameters
+        ----------
+        image : (y, x), (c, y, x), (z, y, x) or (c, z, y, x)
+            A plane, or a volume for a network that was trained on volumes; without c where it has one channel.
+        contrast, window, margin
+            What is empty glass, see `mask.tissue`; it is 0 in the result.
+        percentiles : (low, high), optional
+            See `mask.statistics`; those of the training if not given.
+
+        Returns
+        -------
+        (K − 1, y, x) or (K − 1, z, y, x) uint8
+
+        Raises
+        ------
+        ValueError
+            If the image has another number of axes or channels than the network.
+        """
+        source = self._five_axes(np.asarray(image))
+        level = coarse_level(source.shape, CHUNK)
+        coarse = source
+        for _ in range(level):
+            coarse = halve(coarse, kind="image")
+        ends = percentiles or self.note["percentiles"]
+        where, numbers = look(coarse, level, contrast=contrast, window=window, margin=margin, percentiles=ends)
+        found = predict_volume(self.predictor, source, 0, numbers, (where[0], level))
+        return found if len(self.predictor.axes) == 3 else found[:, 0]
+
+    def _five_axes(self, image: np.ndarray) -> np.ndarray:
+        """The image as (t, c, z, y, x)."""
+        channels, space = self.note["arguments"]["channels"], len(self.predictor.axes)
+        with_channels = image[None] if image.ndim == space and channels == 1 else image
+        if with_channels.ndim != space + 1 or len(with_channels) != channels:
+            axes = "(y, x)" if space == 2 else "(z, y, x)"
+            raise ValueError(
+                f"an image of shape {image.shape} does not fit: the network sees {channels} channels of {axes}; "
+                f"give (c, {axes[1:]}" + (f", or {axes}" if channels == 1 else "")
+            )
+        return (with_channels[:, None] if space == 2 else with_channels)[None]
