@@ -222,3 +222,33 @@ def test_blocks_without_tissue_are_skipped_and_counted(made, tmp_path):
     store = predict(changed, tmp_path)
     assert read_attributes(store / "zarr.json")["blocks"] == {"computed": 1, "no tissue": 12}
     assert not arrays(store)[0].any()
+
+
+def test_compiling_follows_from_the_number_of_calls_and_changes_no_more_than_rounding(made, tmp_path, monkeypatch):
+    eager, calls = arrays(predict(made, tmp_path / "eager")), []
+    original = Predictor._compile
+    monkeypatch.setattr(Predictor, "_compile", lambda *given: calls.append(1) or original(*given))
+    monkeypatch.setattr("unetpipe.predict.job.WORTH", 6)  # the sample has 12 blocks of one shape and 1 of another
+    for parts in (1, 2):
+        compiled = arrays(predict(made, tmp_path / f"compiled{parts}", parts=parts))
+        for a, b in zip(eager, compiled, strict=True):
+            assert np.abs(a.astype(int) - b).max() <= 1  # kernels round in another order
+    assert len(calls) == 3  # once a part
+    monkeypatch.setattr("unetpipe.predict.job.WORTH", 7)
+    predict(made, tmp_path / "few")
+    assert len(calls) == 3
+
+
+def test_without_a_compiler_prediction_says_so_and_goes_on(made, tmp_path, monkeypatch, caplog):
+    def broken(*_, **__):
+        def call(_):
+            raise RuntimeError("no C++ compiler")
+
+        return call
+
+    eager = arrays(predict(made, tmp_path / "eager"))
+    monkeypatch.setattr("unetpipe.predict.job.WORTH", 1)
+    monkeypatch.setattr(torch, "compile", broken)
+    for a, b in zip(eager, arrays(predict(made, tmp_path / "broken")), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert "torch.compile does not work here, prediction is slower without: no C++ compiler" in caplog.text

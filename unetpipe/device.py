@@ -1,8 +1,11 @@
 """Which device and which arithmetic a job uses."""
 
+import logging
 import os
 
 import torch
+
+logger = logging.getLogger(__name__)
 
 
 def choose_device(name: str, number: int = 0) -> torch.device:
@@ -70,3 +73,9 @@ def _vendor() -> str:
             return next((line.split(":")[1].strip() for line in file if line.startswith("vendor_id")), "")
     except OSError:
         return ""
+
+
+def say_uncompiled(error: RuntimeError, work: str) -> None:
+    """Warn that there is no compiler that works."""
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    logger.warning("torch.compile does not work here, %s is slower without: %s", work, first)

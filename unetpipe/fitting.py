@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from unetpipe.device import say_uncompiled
 from unetpipe.network import laid_out
 
 logger = logging.getLogger(__name__)
@@ -113,18 +114,12 @@ def worth_compiling(network: nn.Module, image: torch.Tensor, steps: int, precisi
     try:
         compiled = _seconds(torch.compile(copy.deepcopy(network)), image, precision)
     except RuntimeError as error:
-        say_uncompiled(error)
+        say_uncompiled(error, "training")
         return False
     chosen = compiled < GAIN * eager
     says = "compiled" if chosen else "not compiled"
     logger.info("%s: %.3f s a step compiled, %.3f s eager, %d steps", says, compiled, eager, steps)
     return chosen
-
-
-def say_uncompiled(error: RuntimeError) -> None:
-    """Warn that there is no compiler that works."""
-    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    logger.warning("torch.compile does not work here, training is slower without: %s", first)
 
 
 def compile_or_not(network: Any, image: torch.Tensor, precision: torch.dtype) -> Any:
@@ -134,7 +129,7 @@ def compile_or_not(network: Any, image: torch.Tensor, precision: torch.dtype) ->
     try:
         _step(compiled, image, precision)
     except RuntimeError as error:
-        say_uncompiled(error)
+        say_uncompiled(error, "training")
         return network
     finally:
         network.load_state_dict(before)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from unetpipe.device import say_uncompiled
 from unetpipe.geometry import Axis, Block, blocks, reflect
 from unetpipe.grey import to_unit
 from unetpipe.network import Network, channels_last
@@ -29,6 +30,8 @@ class Predictor:
         1, or 8: the mean over all rotations and mirror images of the plane (the paper's results average seven).
     device : torch.device
     precision : torch.dtype
+    compiled : bool
+        `torch.compile` with frozen weights; where no compiler works a warning says so.
 
     Attributes
     ----------
@@ -39,8 +42,17 @@ class Predictor:
         Seconds spent in the network.
     """
 
-    def __init__(self, networks: Sequence[Network], *, views: int, device: torch.device, precision: torch.dtype):
-        self.networks = [channels_last(network.to(device)).eval() for network in networks]
+    def __init__(
+        self,
+        networks: Sequence[Network],
+        *,
+        views: int,
+        device: torch.device,
+        precision: torch.dtype,
+        compiled: bool = False,
+    ):
+        self.networks: list[Any] = [channels_last(network.to(device)).eval() for network in networks]
+        self.uncompiled = compiled
         self.axes, self.classes = networks[0].axes, networks[0].arguments["classes"]
         self.views, self.device, self.precision = views, device, precision
         self.lock, self.busy = Lock(), 0.0
@@ -57,13 +69,25 @@ class Predictor:
         with self.lock, torch.inference_mode():
             begun = time.monotonic()
             tile = torch.from_numpy(grey_CZYX[:, 0] if planar else grey_CZYX).to(self.device)[None] * 2 - 1
+            if self.uncompiled:
+                self._compile(tile)
             views = [self._view(network, tile, number) for network in self.networks for number in range(self.views)]
             mean = torch.stack(views).mean(dim=0)
             found = (mean[0, 1:] * 255).round().to(torch.uint8).cpu().numpy()
             self.busy += time.monotonic() - begun
         return found[:, None] if planar else found
 
-    def _view(self, network: Network, tile: torch.Tensor, number: int) -> torch.Tensor:
+    def _compile(self, tile: torch.Tensor) -> None:
+        frozen = [torch.compile(network, options={"freezing": True}) for network in self.networks]
+        try:
+            self._view(frozen[0], tile, 0)
+        except RuntimeError as error:
+            say_uncompiled(error, "prediction")
+        else:
+            self.networks = frozen
+        self.uncompiled = False
+
+    def _view(self, network: Any, tile: torch.Tensor, number: int) -> torch.Tensor:
         turns, mirrored = number % 4, number >= 4
         turned = channels_last(torch.rot90(tile.flip(-1) if mirrored else tile, turns, (-2, -1)))
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):

@@ -14,7 +14,7 @@ from unetpipe.blocks import Done, Ledger, Stage, Task, raise_failures, run
 from unetpipe.device import choose_device, choose_precision
 from unetpipe.manifest import array_digest, digest, write_json
 from unetpipe.overlap_tile import Predictor, read_block, written
-from unetpipe.predict.job import Job, Unit, coarse_tissue, open_job, seam_name, seams, seen, units
+from unetpipe.predict.job import Job, Unit, coarse_tissue, open_job, seam_name, seams, seen, units, worth_compiling
 from unetpipe.saved import load_network
 from unetpipe.seams import Window, compare
 from unetpipe.store import create_array, open_array, write_region
@@ -77,7 +77,8 @@ def predict_part(
             place = choose_device(device)
             precision = choose_precision(job.networks[0]["precision"], place)
             rebuilt = [load_network(network)[0] for network in networks]
-            predictor = Predictor(rebuilt, views=views, device=place, precision=precision)
+            compiled = worth_compiling(job, every)
+            predictor = Predictor(rebuilt, views=views, device=place, precision=precision, compiled=compiled)
             begun = time.monotonic()
             arrays = _open(job, mine, Path(store).parent)
             spent = run(_tasks(job, mine, arrays, predictor), ledger, failures, workers=WORKERS)
