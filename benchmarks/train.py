@@ -124,7 +124,7 @@ class Own:
 
     def run(self, steps):
         """Seconds of a whole run."""
-        plan = {"steps": steps, "optimiser": "adamw", "learning_rate": 1e-4, "clip": 1.0, "dice": 0.0}
+        plan = {"steps": steps, "optimiser": "adamw", "learning_rate": 1e-4, "clip": 1.0, "dice": 0.0, "patience": 0}
         precision = choose_precision(self.choices.precision, self.device)
         network = laid_out(UNet(features=self.options.features).to(self.device), precision)
         sides, margins = tile_sides(network.axes, 388, 1)
