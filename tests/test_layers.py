@@ -29,10 +29,10 @@ LAYERS = [
         "curve",
     },
     {"store", "network", "augment", "checkpoint", "readers", "blocks", "config", "outlines"},
-    {"pyramid", "tiles", "overlap_tile", "scoring", "pretrained", "loss", "fitting"},
+    {"pyramid", "tiles", "overlap_tile", "scoring", "needs", "pretrained", "loss", "fitting"},
     {"saved", "seams"},
     {"ingest", "truth", "mask", "weights", "train", "predict", "label", "measure", "score", "demo", "export"},
-    {"report", "figures", "trained"},
+    {"report", "figures", "trained", "plan"},
     {"cli"},
 ]
 LEVEL = {name: number for number, names in enumerate(LAYERS) for name in names}

@@ -38,22 +38,8 @@ def main(arguments: list[str] | None = None) -> None:
     picture.add_argument("--side", type=int, default=512, help="pixels")
     picture.set_defaults(run=_picture)
 
-    predicted = commands.add_parser(
-        "predict",
-        help="predict one image file",
-        description="Writes the image's store, its tissue and its probabilities (p x 255), as the workflow does.",
-        epilog="example: unetpipe predict results/network/all/network.json slide.svs out",
-    )
-    predicted.add_argument("network", type=Path, nargs="+", help="network.json; of several the mean is taken")
-    predicted.add_argument("image", type=Path, help="any format that the workflow reads")
-    predicted.add_argument("output", type=Path, metavar="OUTPUT_FOLDER", help="the same one goes on where it stopped")
-    predicted.add_argument("--views", type=int, default=1, choices=(1, 8), help="8: mean of rotations and mirrorings")
-    predicted.add_argument("--contrast", type=float, default=0.15, help="below it is empty glass; 0: nothing is empty")
-    predicted.add_argument("--block", type=int, default=512, help="pixels, a multiple of 256 (%(default)s)")
-    predicted.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    predicted.add_argument("--threads", type=int, default=os.cpu_count(), help="(%(default)s)")
-    predicted.set_defaults(run=_predict)
-
+    _add_predict(commands)
+    _add_plan(commands)
     exported = commands.add_parser("export", help="write a trained network as ONNX or as bioimage.io package")
     exported.add_argument("network", type=Path, help="results/network/all/network.json")
     exported.add_argument("output", type=Path, help="FILE.onnx, or FILE.zip: a package for Fiji, QuPath and ilastik")
@@ -81,6 +67,39 @@ def main(arguments: list[str] | None = None) -> None:
         options.run(options)
     except (OSError, ValueError, RuntimeError) as error:
         raise SystemExit(f"unetpipe: {error}") from error
+
+
+def _add_predict(commands) -> None:
+    predicted = commands.add_parser(
+        "predict",
+        help="predict one image file",
+        description="Writes the image's store, its tissue and its probabilities (p x 255), as the workflow does.",
+        epilog="example: unetpipe predict results/network/all/network.json slide.svs out",
+    )
+    predicted.add_argument("network", type=Path, nargs="+", help="network.json; of several the mean is taken")
+    predicted.add_argument("image", type=Path, help="any format that the workflow reads")
+    predicted.add_argument("output", type=Path, metavar="OUTPUT_FOLDER", help="the same one goes on where it stopped")
+    predicted.add_argument("--views", type=int, default=1, choices=(1, 8), help="8: mean of rotations and mirrorings")
+    predicted.add_argument("--contrast", type=float, default=0.15, help="below it is empty glass; 0: nothing is empty")
+    predicted.add_argument("--block", type=int, default=512, help="pixels, a multiple of 256 (%(default)s)")
+    predicted.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    predicted.add_argument("--threads", type=int, default=os.cpu_count(), help="(%(default)s)")
+    predicted.set_defaults(run=_predict)
+
+
+def _add_plan(commands) -> None:
+    planned = commands.add_parser(
+        "plan",
+        help="what a run will take: blocks, memory, disk, time",
+        description="Opens every file of the sheet, times each stage on this machine, and prints a line for each rule "
+        "of each sample. Memory is that of a job on the CPU; disk is before compression; time is that of one job after "
+        "the other, all blocks holding tissue.",
+        epilog="example: unetpipe plan my/config.yaml",
+    )
+    planned.add_argument("config", type=Path)
+    planned.add_argument("--data", type=Path, help="instead of the config's key data")
+    planned.add_argument("--threads", type=int, default=os.cpu_count(), help="of a job (%(default)s)")
+    planned.set_defaults(run=_plan)
 
 
 def _demo_data(options) -> None:
@@ -125,6 +144,22 @@ def _predict(options) -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     wanted = {name: getattr(options, name) for name in ("contrast", "block", "views", "device", "threads")}
     print(predict_file(options.network, options.image, options.output, **wanted))
+
+
+def _plan(options) -> None:
+    from unetpipe.config import load_project, read_config
+    from unetpipe.plan import Plan, calibrate, make_network, measure_size, table
+
+    config = read_config(options.config)
+    if options.data:
+        config["data"] = str(options.data.resolve())
+    samples, problems = load_project(config, options.config.parent)
+    if problems:
+        raise SystemExit(f"mend first:\n{problems}")
+    sizes = {sample.name: measure_size(sample) for sample in samples}
+    network = make_network(config, options.config.parent, sizes)
+    plan = Plan(config, samples, sizes, network)
+    print(table(plan.lines(calibrate(config, network, plan.tiles(), options.threads))))
 
 
 def _picture(options) -> None:

@@ -15,6 +15,7 @@ from unetpipe.manifest import read_json
 from unetpipe.patterns import find
 
 SCHEMAS = Path(__file__).parents[1] / "workflow" / "schemas"
+DEFAULTS = Path(__file__).parents[1] / "config" / "config.yaml"
 SPLITS = ("train", "val", "test", "predict")
 ANNOTATED = ("train", "val", "test")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -38,6 +39,16 @@ class Problems(list):
 
     def __str__(self) -> str:
         return "\n".join(f"  {number}. {text}" for number, text in enumerate(self, start=1))
+
+
+def read_config(path: Path) -> dict:
+    """A config file over the defaults, section by section, as Snakemake takes them."""
+    return _over(yaml.safe_load(DEFAULTS.read_text()), yaml.safe_load(path.read_text()) or {})
+
+
+def _over(base: dict, changes: dict) -> dict:
+    nested = {k: _over(base[k], v) for k, v in changes.items() if isinstance(v, dict) and isinstance(base.get(k), dict)}
+    return {**base, **changes, **nested}
 
 
 def load_project(config: dict, folder: Path) -> tuple[list[Sample], Problems]:

@@ -30,6 +30,21 @@ class Choices(NamedTuple):
     compiled: bool = False
 
 
+def wanted_tiles(settings: dict, longest: int) -> tuple[int, int]:
+    """Side of a tile and tiles a step of one device, where memory does not matter.
+
+    Parameters
+    ----------
+    settings : dict
+        Keyword arguments of `train.train`.
+    longest : int
+        Side of the training images, pixels.
+    """
+    tile = min(TILE, longest) if settings["tile"] == "auto" else settings["tile"]
+    equal = round((TILE / tile) ** 2) if settings["dimensions"] == 2 else 1
+    return tile, min(max(1, equal), MOST) if settings["batch"] == "auto" else settings["batch"]
+
+
 # ---------------------------------------------------------------- memory
 
 
@@ -93,7 +108,7 @@ def _measured(network: nn.Module, shape: tuple[int, ...], device: torch.device, 
     before = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
     try:
-        _step(copy.deepcopy(network), torch.zeros(shape, device=device), precision)
+        train_step(copy.deepcopy(network), torch.zeros(shape, device=device), precision)
     except torch.OutOfMemoryError:
         return float("inf")
     finally:
@@ -127,7 +142,7 @@ def compile_or_not(network: Any, image: torch.Tensor, precision: torch.dtype) ->
     before = copy.deepcopy(network.state_dict())
     compiled = torch.compile(network)
     try:
-        _step(compiled, image, precision)
+        train_step(compiled, image, precision)
     except RuntimeError as error:
         say_uncompiled(error, "training")
         return network
@@ -141,14 +156,15 @@ def _seconds(network: Any, image: torch.Tensor, precision: torch.dtype) -> float
     taken = []
     for _ in range(4):
         begun = time.monotonic()
-        _step(network, image, precision)
+        train_step(network, image, precision)
         if image.device.type == "cuda":
             torch.cuda.synchronize(image.device)
         taken.append(time.monotonic() - begun)
     return min(taken[1:])
 
 
-def _step(network: Any, image: torch.Tensor, precision: torch.dtype) -> None:
+def train_step(network: Any, image: torch.Tensor, precision: torch.dtype) -> None:
+    """Forwards and back, without an update of the weights."""
     with torch.autocast(image.device.type, precision, enabled=precision != torch.float32):
         logits = network(laid_out(image, precision))
     logits.float().logsumexp(dim=1).mean().backward()

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from unetpipe.geometry import Axis, Block
 from unetpipe.manifest import read_json
 from unetpipe.overlap_tile import holds_tissue, volume_blocks
@@ -87,36 +85,35 @@ def units(job: Job) -> list[Unit]:
     ]
 
 
-def worth_compiling(job: Job, every: list[Unit]) -> bool:
-    """Whether there are enough calls of one shape: by their number alone, so that all parts and restarts agree."""
-    shapes = {tuple(part.stop - part.start for part in unit.block.read) for unit in every}
-    return len(every) * len(job.networks) * job.views >= WORTH * len(shapes)
+def units_with_tissue(job: Job, every: list[Unit]) -> list[tuple[Unit, bool]]:
+    """Each block, and whether there is anything to see in it, by the tissue at the level at which it was found."""
+    tissue = {}
+    for number, entry in enumerate(job.entries):
+        folder = label_path(job.images, entry["path"], "tissue")
+        tissue[number] = open_array(folder / str(job.statistics[number]["level"]))[...]
+    levels = [entry["level"] for entry in job.statistics]
+    return [(unit, holds_tissue(unit.block, tissue[unit.number][unit.t], levels[unit.number])) for unit in every]
 
 
-def coarse_tissue(job: Job, number: int) -> np.ndarray:
-    """Tissue (t, z, y, x) at the level at which it was found."""
-    folder = label_path(job.images, job.entries[number]["path"], "tissue")
-    return open_array(folder / str(job.statistics[number]["level"]))[...]
+def worth_compiling(job: Job, seen: list[Unit]) -> bool:
+    """Whether there are enough calls of one shape: by their number alone, so that all parts and restarts agree.
+
+    Parameters
+    ----------
+    seen : list of Unit
+        Those of the whole sample that hold tissue.
+    """
+    shapes = {tuple(part.stop - part.start for part in unit.block.read) for unit in seen}
+    return len(seen) * len(job.networks) * job.views >= WORTH * len(shapes) > 0
 
 
-def seen(job: Job, unit: Unit, tissue: np.ndarray) -> bool:
-    """Whether there is anything to see in a block, by the tissue (t, z, y, x) of its series."""
-    return holds_tissue(unit.block, tissue[unit.t], job.statistics[unit.number]["level"])
-
-
-def seams(job: Job, every: list[Unit], part: int = 0, parts: int = 1) -> list[tuple[Unit, Window]]:
-    """The windows of the seam certificate that lie beside a part's blocks; those of all parts are the same always."""
-    tissue = {number: coarse_tissue(job, number) for number in {unit.number for unit in every}}
-    beside = [
-        (number, unit)
-        for number, unit in enumerate(every)
-        if seen(job, unit, tissue[unit.number]) and any(_windows(job, unit))
-    ]
+def seams(job: Job, seen: list[Unit]) -> list[tuple[Unit, Window]]:
+    """The windows of the seam certificate, each beside a block that holds tissue; the same for all parts."""
     checks = []
-    for order, (number, unit) in enumerate(chosen(beside)):
+    for order, unit in enumerate(chosen([unit for unit in seen if any(_windows(job, unit))])):
         ahead, behind = _windows(job, unit)
         window = (behind or ahead) if order % 2 else (ahead or behind)
-        if window and number % parts == part:
+        if window:
             checks.append((unit, window))
     return checks
 

@@ -13,14 +13,14 @@ import torch
 from unetpipe.blocks import Done, Ledger, Stage, Task, raise_failures, run
 from unetpipe.device import choose_device, choose_precision
 from unetpipe.manifest import array_digest, digest, write_json
+from unetpipe.needs import WORKERS, prediction_memory
 from unetpipe.overlap_tile import Predictor, read_block, written
-from unetpipe.predict.job import Job, Unit, coarse_tissue, open_job, seam_name, seams, seen, units, worth_compiling
+from unetpipe.predict.job import Job, Unit, open_job, seam_name, seams, units, units_with_tissue, worth_compiling
 from unetpipe.saved import load_network
 from unetpipe.seams import Window, compare
 from unetpipe.store import create_array, open_array, write_region
 
 logger = logging.getLogger(__name__)
-WORKERS = 3  # threads: while one computes, others read and write
 
 
 def predict_part(
@@ -70,17 +70,21 @@ def predict_part(
     job = open_job(image, tissue, networks, sample=sample, block=block, planes=planes, views=views)
     with Ledger(Path(store).parent, "predict", job.key, part=str(part)) as ledger:
         failures: dict[str, Exception] = {}
-        every = units(job)
-        mine, checks = every[part::parts], seams(job, every, part, parts)
-        if any(name not in ledger.finished for name in (*(unit.name for unit in mine), *map(seam_name, checks))):
-            _say_context(job)
+        every = units_with_tissue(job, units(job))
+        seen = [unit for unit, holds in every if holds]
+        mine = every[part::parts]
+        names = {unit.name for unit, _ in mine}
+        checks = [check for check in seams(job, seen) if check[0].name in names]
+        if (names | {seam_name(check) for check in checks}) - ledger.finished.keys():
             place = choose_device(device)
             precision = choose_precision(job.networks[0]["precision"], place)
             rebuilt = [load_network(network)[0] for network in networks]
-            compiled = worth_compiling(job, every)
+            weights = sum(tensor.numel() for network in rebuilt for tensor in network.parameters())
+            _say_needs(job, weights, compiled=worth_compiling(job, seen))
+            compiled = worth_compiling(job, seen)
             predictor = Predictor(rebuilt, views=views, device=place, precision=precision, compiled=compiled)
             begun = time.monotonic()
-            arrays = _open(job, mine, Path(store).parent)
+            arrays = _open(job, [unit for unit, _ in mine], Path(store).parent)
             spent = run(_tasks(job, mine, arrays, predictor), ledger, failures, workers=WORKERS)
             if not failures:
                 run(_checks(job, checks, arrays, predictor), ledger, failures, workers=WORKERS)
@@ -96,7 +100,6 @@ class Arrays(NamedTuple):
 
     source: Any
     target: Any
-    tissue: np.ndarray  # (t, z, y, x) at the level at which it was found
 
 
 def _open(job: Job, mine: list[Unit], store: Path) -> dict[int, Arrays]:
@@ -105,18 +108,17 @@ def _open(job: Job, mine: list[Unit], store: Path) -> dict[int, Arrays]:
         number: Arrays(
             open_array(job.images / job.entries[number]["path"] / "0"),
             _create(job, store, number),
-            coarse_tissue(job, number),
         )
         for number in sorted({unit.number for unit in mine})
     }
 
 
-def _tasks(job: Job, mine: list[Unit], arrays: dict[int, Arrays], predictor: Predictor) -> list[Task]:
+def _tasks(job: Job, mine: list[tuple[Unit, bool]], arrays: dict[int, Arrays], predictor: Predictor) -> list[Task]:
     return [
         _task(job, unit, arrays[unit.number], predictor)
-        if seen(job, unit, arrays[unit.number].tissue)
+        if holds
         else Task(str(unit.number), unit.where, partial(_skip_block, unit, arrays[unit.number].target))
-        for unit in mine
+        for unit, holds in mine
     ]
 
 
@@ -147,13 +149,17 @@ def _create(job: Job, store: Path, number: int):
     return create_array(store / entry["path"], shape, np.uint8, chunk=entry["chunk"], shard=job.block)
 
 
-def _say_context(job: Job) -> None:
+def _say_needs(job: Job, weights: int, *, compiled: bool) -> None:
     sides = (job.planes, job.block, job.block)[-len(job.axes) :]
     more = np.prod([axis.input(side) / side for axis, side in zip(job.axes, sides, strict=True)])
+    features, channels = (job.networks[0]["arguments"][name] for name in ("features", "channels"))
+    held = {"channels": channels, "workers": WORKERS}
+    memory = prediction_memory(features, weights, job.axes, job.block, job.planes, compiled=compiled, **held)
     halos = " x ".join(str(axis.halo) for axis in job.axes)
     logger.info(
         "the network's receptive field reaches %s pixels: %.2f times the pixels of a block are read", halos, more
     )
+    logger.info("%.2f GB of memory are needed where a CPU computes, whatever the size of the image", memory / 1e9)
 
 
 def _region(unit: Unit, target) -> tuple[slice, ...]:

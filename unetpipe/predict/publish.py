@@ -5,7 +5,7 @@ from pathlib import Path
 
 from unetpipe.blocks import Ledger
 from unetpipe.manifest import digest
-from unetpipe.predict.job import open_job, seam_name, seams, units
+from unetpipe.predict.job import open_job, seam_name, seams, units, units_with_tissue
 from unetpipe.revisions import REVISIONS
 from unetpipe.seams import certificate
 from unetpipe.store import remove_strays, write_group
@@ -44,7 +44,8 @@ def publish_probabilities(
     Path(output).unlink(missing_ok=True)
     with Ledger(store, "predict", job.key, part="publish") as ledger:
         todo = units(job)
-        windows = [seam_name(check) for check in seams(job, todo)]
+        seen = [unit for unit, holds in units_with_tissue(job, todo) if holds]
+        windows = [seam_name(check) for check in seams(job, seen)]
         advice = f"delete {Path(parts[0]).parent} and run again: " if parts else "run it again: "
         ledger.check_coverage((*(unit.name for unit in todo), *windows), advice + "only these are computed")
         remove_strays(store, ledger.shards())

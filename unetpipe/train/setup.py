@@ -9,7 +9,7 @@ import torch
 
 from unetpipe.augment import Augmentation
 from unetpipe.device import choose_precision
-from unetpipe.fitting import MOST, TILE, Choices, fit, step_memory, worth_compiling
+from unetpipe.fitting import Choices, fit, step_memory, wanted_tiles, worth_compiling
 from unetpipe.geometry import relative_spacing, tile_sides
 from unetpipe.loss import class_weights
 from unetpipe.manifest import file_digest, read_json
@@ -171,10 +171,8 @@ def _choose_sides(network: Network, material: Material, settings: dict, kind: tu
     fixed = settings["tile"] != "auto", settings["batch"] != "auto"
     if fixed[1]:
         refuse_batch(settings["batch"])
-    longest = max(max(space.shape[1:]) for space in material.spaces)
-    tile = settings["tile"] if fixed[0] else min(TILE, longest)
-    equal = round((TILE / tile) ** 2) if settings["dimensions"] == 2 else 1
-    tiles = settings["batch"] // size() if fixed[1] else min(max(1, equal), MOST)
+    tile, tiles = wanted_tiles(settings, max(max(space.shape[1:]) for space in material.spaces))
+    tiles = tiles // size() if fixed[1] else tiles
     if all(fixed):
         return tile, tiles
 

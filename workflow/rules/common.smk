@@ -6,6 +6,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from unetpipe.config import listed, load_project
+from unetpipe.needs import prediction_mb
 from unetpipe.revisions import REVISIONS
 
 given = workflow.overwrite_configfiles
