@@ -252,3 +252,14 @@ def test_without_a_compiler_prediction_says_so_and_goes_on(made, tmp_path, monke
     for a, b in zip(eager, arrays(predict(made, tmp_path / "broken")), strict=True):
         np.testing.assert_array_equal(a, b)
     assert "torch.compile does not work here, prediction is slower without: no C++ compiler" in caplog.text
+
+
+def test_out_of_memory_names_what_to_set(made, tmp_path, monkeypatch):
+    def exhausted(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Predictor, "_view", exhausted)
+    with pytest.raises(
+        RuntimeError, match=r"reads \d+ x \d+ pixels does not fit into the memory of cpu; set predict.block"
+    ):
+        predict(made, tmp_path)

@@ -69,13 +69,24 @@ class Predictor:
         with self.lock, torch.inference_mode():
             begun = time.monotonic()
             tile = torch.from_numpy(grey_CZYX[:, 0] if planar else grey_CZYX).to(self.device)[None] * 2 - 1
-            if self.uncompiled:
-                self._compile(tile)
-            views = [self._view(network, tile, number) for network in self.networks for number in range(self.views)]
-            mean = torch.stack(views).mean(dim=0)
+            mean = self._mean(tile)
             found = (mean[0, 1:] * 255).round().to(torch.uint8).cpu().numpy()
             self.busy += time.monotonic() - begun
         return found[:, None] if planar else found
+
+    def _mean(self, tile: torch.Tensor) -> torch.Tensor:
+        """Of all views of all networks."""
+        try:
+            if self.uncompiled:
+                self._compile(tile)
+            views = [self._view(network, tile, number) for network in self.networks for number in range(self.views)]
+            return torch.stack(views).mean(dim=0)
+        except torch.OutOfMemoryError as error:
+            sides = " x ".join(map(str, tile.shape[2:]))
+            raise MemoryError(
+                f"a block that reads {sides} pixels does not fit into the memory of {self.device}; set predict.block to "
+                "half (in volumes predict.planes too), or train with fewer features"
+            ) from error
 
     def _compile(self, tile: torch.Tensor) -> None:
         frozen = [torch.compile(network, options={"freezing": True}) for network in self.networks]
