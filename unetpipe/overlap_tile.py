@@ -84,8 +84,8 @@ class Predictor:
         except torch.OutOfMemoryError as error:
             sides = " x ".join(map(str, tile.shape[2:]))
             raise MemoryError(
-                f"a block that reads {sides} pixels does not fit into the memory of {self.device}; set predict.block to "
-                "half (in volumes predict.planes too), or train with fewer features"
+                f"a block that reads {sides} pixels does not fit into the memory of {self.device}; set predict.block "
+                "to half (in volumes predict.planes too), or train with fewer features"
             ) from error
 
     def _compile(self, tile: torch.Tensor) -> None:
