@@ -149,10 +149,10 @@ def test_a_repaired_file_is_read_alone(tmp_path):
 def test_a_file_that_fails_once_leaves_no_other_in_its_place(tmp_path, monkeypatch):
     images, _ = write_pairs(tmp_path, [(60, 80), (60, 80), (60, 80)])
 
-    def fail_first(path):
+    def fail_first(path, inside):
         if path == images[0]:
             raise OSError("the file system was away")
-        return open_series(path)
+        return open_series(path, inside)
 
     monkeypatch.setattr("unetpipe.ingest.open_series", fail_first)
     with pytest.raises(RuntimeError, match="the file system was away"):

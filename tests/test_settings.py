@@ -34,6 +34,7 @@ MACHINE = {
     "store",
     "validation",
     "fold",
+    "inside",
     "groups",
 }  # not of the config
 SHARED = {"dimensions"}  # of several sections, so it stands above them

@@ -32,6 +32,8 @@ class Sample(NamedTuple):
     pixel_size: float | None  # µm
     channels: list[str] | None
     parts: int
+    inside: str = ""  # array or group in each file
+    labels_inside: str = ""
 
 
 class Problems(list):
@@ -157,6 +159,8 @@ def _sample(row: dict, place: str, base: Path, parts: int, problems: Problems) -
         pixel_size=typed.get("pixel_size"),
         channels=channels,
         parts=typed.get("parts", parts),
+        inside=typed["path"].partition(":/")[2],
+        labels_inside=typed.get("labels", "").partition(":/")[2],
     )
 
 
@@ -173,12 +177,12 @@ def _number(text: str):
 def _files(row: dict, place: str, base: Path, problems: Problems) -> tuple[list[str], list[str]]:
     """Files of a row and its labels, paired by what the wildcards matched."""
     name = row["sample"]
-    images = find(row["path"], base) if row["path"] else {}
+    images = find(_outside(row["path"]), base) if row["path"] else {}
     if row["path"] and not images:
         problems.append(f'{place}, sample "{name}": {base / row["path"]} names no file; mend path or the key data')
     if "labels" not in row:
         return [str(path) for path in images.values()], []
-    labels = find(row["labels"], base)
+    labels = find(_outside(row["labels"]), base)
     if not labels:
         problems.append(f'{place}, sample "{name}": {base / row["labels"]} names no file; mend labels or the key data')
     elif images and len(images) == len(labels) == 1:
@@ -189,6 +193,11 @@ def _files(row: dict, place: str, base: Path, problems: Problems) -> tuple[list[
             problems.append(f'{place}, sample "{name}": no labels for {", ".join(alone[:3])} ({len(alone)} in all)')
     pairs = [(str(path), str(labels[key])) for key, path in images.items() if key in labels]
     return [image for image, _ in pairs], [label for _, label in pairs]
+
+
+def _outside(path: str) -> str:
+    """The file of `file.h5:/array`."""
+    return path.partition(":/")[0]
 
 
 def check_sheet(samples: list[Sample], config: dict) -> Iterator[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from unetpipe.blocks import Ledger, raise_failures
-from unetpipe.manifest import digest, file_digest
+from unetpipe.manifest import digest, source_digest
 from unetpipe.pyramid import Pyramid, is_finished, names_of, write_pyramids
 from unetpipe.readers import open_series
 from unetpipe.readers.series import Series
@@ -34,6 +34,7 @@ def ingest(
     shard: int = 1024,
     channels: list[str | int] | None = None,
     pixel_size: float | None = None,
+    inside: str = "",
     workers: int = 1,
 ) -> None:
     """Write every series of every file as one image of the sample's store.
@@ -50,6 +51,8 @@ def ingest(
         Names or numbers of the channels to keep, in this order; all by default.
     pixel_size : float, optional
         µm along y and x, instead of what the file says.
+    inside : str
+        Array or group inside each file, see `readers.open_series`.
     workers : int
         Threads; each holds one shard.
 
@@ -63,7 +66,7 @@ def ingest(
     Path(output).unlink(missing_ok=True)
     with Ledger(store, "ingest", [REVISIONS["ingest"], settings]) as ledger:
         failures: dict[str, Exception] = {}
-        opened = _open_all(paths, channels, pixel_size, failures)
+        opened = _open_all(paths, inside, channels, pixel_size, failures)
         pyramids = [_pyramid(store, number, *opened[number], chunk, shard) for number in opened]
         for pyramid in pyramids:
             if not is_finished(pyramid, ledger):
@@ -79,12 +82,12 @@ def ingest(
         logger.info("%d series in %s", len(entries), store)
 
 
-def _open_all(paths, channels, pixel_size, failures) -> dict[str, tuple[str, Series]]:
+def _open_all(paths, inside, channels, pixel_size, failures) -> dict[str, tuple[str, Series]]:
     """The series of all files by their number in the store; a file that does not open fails alone."""
     opened: dict[str, tuple[str, Series]] = {}
     for path in paths:
         try:
-            found = [_select(series, channels, pixel_size) for series in open_series(path)]
+            found = [_select(series, channels, pixel_size) for series in open_series(path, inside)]
         except (ValueError, OSError) as error:
             failures[Path(path).name] = error
             continue
@@ -131,7 +134,7 @@ def _channel_number(series: Series, channel: str | int) -> int:
 def _pyramid(store: Path, number: str, path: str, series: Series, chunk: int, shard: int) -> Pyramid:
     """Its blocks are those of this file's content at this place: another file's are never taken for them."""
     shapes = level_shapes(series.shape, chunk)
-    source = digest([file_digest(path), series.name])
+    source = digest([source_digest(path), series.name])
     return Pyramid(number, store / number, shapes, series.dtype, series.read, chunk, shard, source=source)
 
 

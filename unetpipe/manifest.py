@@ -55,6 +55,15 @@ def array_digest(array: np.ndarray) -> str:
     return _short(head, np.ascontiguousarray(array).data)
 
 
+def source_digest(path: str | Path) -> str:
+    """Digest of a file's bytes, or of all files of a folder (a Zarr store) and their names."""
+    root = Path(path)
+    if not root.is_dir():
+        return file_digest(root)
+    files = sorted(file for file in root.rglob("*") if file.is_file())
+    return digest([[str(file.relative_to(root)), file_digest(file)] for file in files])
+
+
 def file_digest(path: str | Path) -> str:
     """Digest of a file's bytes."""
     with open(path, "rb") as file:

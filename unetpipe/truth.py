@@ -11,7 +11,7 @@ from scipy import ndimage
 from unetpipe.blocks import Ledger, raise_failures
 from unetpipe.components import Components, space_structure
 from unetpipe.geometry import blocks
-from unetpipe.manifest import digest, file_digest, write_json
+from unetpipe.manifest import digest, source_digest, write_json
 from unetpipe.pyramid import Pyramid, write_pyramids
 from unetpipe.readers import open_series
 from unetpipe.readers.series import Series
@@ -75,6 +75,7 @@ def write_truth(
     kind: str = "instances",
     classes: Sequence[int] = (0, 255),
     ignore: int | None = None,
+    inside: str = "",
     workers: int = 1,
 ) -> None:
     """Write `labels/truth` (ids) and `labels/classes` of every series of a sample.
@@ -89,6 +90,8 @@ def write_truth(
         Manifest, written last: the digests of both labels of each series.
     kind, classes, ignore
         See `classes_of`. The objects of a class annotation are its connected components.
+    inside : str
+        Array or group inside each file, see `readers.open_series`.
     workers : int
         Threads; each holds one shard.
 
@@ -99,11 +102,17 @@ def write_truth(
     """
     store, entries = Path(image).parent, read_attributes(image)["series"]
     settings = {"kind": kind, "classes": list(classes), "ignore": ignore}
-    key = [REVISIONS["truth"], [e["digest"] for e in entries], [file_digest(path) for path in paths], settings]
+    key = [
+        REVISIONS["truth"],
+        [e["digest"] for e in entries],
+        [source_digest(path) for path in paths],
+        inside,
+        settings,
+    ]
     with Ledger(store, "truth", key) as ledger:
         failures: dict[str, Exception] = {}
         pyramids = []
-        for entry, annotation in zip(entries, _annotations(paths, len(entries), sample), strict=True):
+        for entry, annotation in zip(entries, _annotations(paths, inside, len(entries), sample), strict=True):
             try:
                 pyramids += _pyramids(store, entry, annotation, settings, workers)
             except (ValueError, OSError) as error:
@@ -125,13 +134,13 @@ def _summary(store: Path, entry: dict, digests: dict) -> dict:
     return {"path": entry["path"], "digest": digest(labels)}
 
 
-def _annotations(paths: list[str], expected: int, sample: str) -> list[Series]:
+def _annotations(paths: list[str], inside: str, expected: int, sample: str) -> list[Series]:
     """The series of all annotation files, in order; all files that do not open are named."""
     found: list[Series] = []
     failures: dict[str, Exception] = {}
     for path in paths:
         try:
-            found += open_series(path)
+            found += open_series(path, inside)
         except (ValueError, OSError) as error:
             failures[Path(path).name] = error
     raise_failures(sample, failures)

@@ -49,7 +49,7 @@ class Line(NamedTuple):
 
 def measure_size(sample: Sample) -> Size:
     """Open all files of a sample."""
-    series = [one for path in sample.files for one in open_series(path)]
+    series = [one for path in sample.files for one in open_series(path, sample.inside)]
     return Size([one.shape for one in series], sum(math.prod(one.shape) * one.dtype.itemsize for one in series))
 
 

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
-from unetpipe.readers.series import Series, in_memory
+from unetpipe.readers.series import Series, lazy, plain_axes
 
 SUFFIXES = (".npy",)
 
 
 def open_file(path: Path) -> list[Series]:
-    """A plane (y, x), a colour image (y, x, 3) or a whole (t, c, z, y, x)."""
-    return [in_memory(path.stem, np.load(path, mmap_mode="r"))]
+    """One array; its axes follow from their number, see `series.plain_axes`."""
+    array = np.load(path, mmap_mode="r")
+    return [lazy(path.stem, array, plain_axes(path.name, array.shape))]

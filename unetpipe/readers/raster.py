@@ -5,16 +5,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from unetpipe.readers.series import Series, in_memory
+from unetpipe.readers.series import Series, lazy, plain_axes
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
+CONVERTED = {"P": "RGB", "PA": "RGB", "CMYK": "RGB", "YCbCr": "RGB", "LA": "L", "La": "L"}  # Pillow's modes
 
 
 def open_file(path: Path) -> list[Series]:
-    """The picture as one series; palettes become colours, 1-bit images 0 and 1."""
+    """The picture as one series; palettes become colours, 1-bit images 0 and 1, transparency is dropped."""
     try:
         with Image.open(path) as image:
-            pixels = np.asarray(image.convert("RGB") if image.mode == "P" else image)
+            pixels = np.asarray(image.convert(CONVERTED[image.mode]) if image.mode in CONVERTED else image)
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise ValueError(f"{path}: not a whole image file ({error})") from error
-    return [in_memory(path.stem, pixels.astype(np.uint8) if pixels.dtype == bool else pixels)]
+    return [lazy(path.stem, pixels, plain_axes(path.name, pixels.shape))]

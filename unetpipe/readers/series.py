@@ -1,7 +1,7 @@
 """What every format offers: pixels by region, with axes (t, c, z, y, x)."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,15 +19,45 @@ class Series(NamedTuple):
     read: Callable[[Region], np.ndarray]  # safe to call from several threads
 
 
-def in_memory(name: str, pixels: np.ndarray, pixel_size=None) -> Series:
-    """A series from a plane (y, x), a colour image (y, x, 3 or 4; alpha is dropped) or (t, c, z, y, x)."""
-    if pixels.ndim == 2:
-        pixels = pixels[None, None, None]
-    elif pixels.ndim == 3 and pixels.shape[-1] in (3, 4):
-        pixels = np.moveaxis(pixels[..., :3], -1, 0)[None, :, None]
-    elif pixels.ndim != 5:
-        raise ValueError(f"{name}: shape {pixels.shape} is neither (y, x), (y, x, 3), (y, x, 4) nor (t, c, z, y, x)")
-    return Series(name, pixels.shape, pixels.dtype, pixel_size, channel_names(pixels.shape[1]), pixels.__getitem__)
+def plain_axes(name: str, shape: tuple[int, ...]) -> str:
+    """Axes of an array that does not say: (y, x), (z, y, x), (c, z, y, x), (t, c, z, y, x); colours (y, x, 3 or 4).
+
+    Raises
+    ------
+    ValueError
+        If it has one axis, or more than five.
+    """
+    if len(shape) == 3 and shape[-1] in (3, 4):
+        return "yxc"
+    axes = {2: "yx", 3: "zyx", 4: "czyx", 5: "tczyx"}.get(len(shape))
+    if not axes:
+        known = "(y, x), (y, x, 3), (z, y, x), (c, z, y, x) nor (t, c, z, y, x)"
+        raise ValueError(f"{name}: shape {shape} is neither {known}")
+    return axes
+
+
+def lazy(name: str, array: Any, axes: str, pixel_size=None, channels: tuple[str, ...] | None = None) -> Series:
+    """A series from anything that gives NumPy arrays when sliced; of four colours the last, alpha, is dropped.
+
+    Parameters
+    ----------
+    axes : str
+        Some of t, c, z, y, x, in the order of the array's axes.
+    """
+    places = ["tczyx".index(axis) for axis in axes]
+    shape = [1] * 5
+    for place, size in zip(places, array.shape, strict=True):
+        shape[place] = size
+    if axes == "yxc":
+        shape[1] = 3
+    order, missing = np.argsort(places), [place for place in range(5) if place not in places]
+    dtype = np.dtype(np.uint8) if array.dtype == bool else np.dtype(array.dtype).newbyteorder("=")
+
+    def read(region: Region) -> np.ndarray:
+        pixels = np.asarray(array[tuple(region[place] for place in places)], dtype)
+        return np.expand_dims(pixels.transpose(order), missing)
+
+    return Series(name, tuple(shape), dtype, pixel_size, channels or channel_names(shape[1]), read)
 
 
 def channel_names(count: int) -> tuple[str, ...]:

@@ -95,8 +95,14 @@ def validating(path):
 def ingest_settings(wildcards):
     """The section, with what the sample's row overrides."""
     sample = SAMPLES[wildcards.sample]
-    row = {"channels": sample.channels, "pixel_size": sample.pixel_size}
+    row = {"channels": sample.channels, "pixel_size": sample.pixel_size, "inside": sample.inside or None}
     return settings("ingest", **{key: value for key, value in row.items() if value is not None})
+
+
+def truth_settings(wildcards):
+    """The section, with the array inside the sample's annotation files where the row names one."""
+    inside = SAMPLES[wildcards.sample].labels_inside
+    return settings("truth", **({"inside": inside} if inside else {}))
 
 
 def part_settings(wildcards):

@@ -40,7 +40,7 @@ rule truth:
         mem_mb=2000,
         runtime=120,
     params:
-        args=settings("truth"),
+        args=truth_settings,
         revision=REVISIONS["truth"],
     script:
         "../scripts/truth.py"
