@@ -29,7 +29,7 @@ LAYERS = [
         "curve",
     },
     {"store", "network", "augment", "checkpoint", "readers", "blocks", "config", "outlines"},
-    {"pyramid", "tiles", "overlap_tile", "scoring", "needs", "pretrained", "loss", "fitting"},
+    {"pyramid", "tiles", "overlap_tile", "scoring", "needs", "inspection", "pretrained", "loss", "fitting"},
     {"saved", "seams"},
     {"ingest", "truth", "mask", "weights", "train", "predict", "label", "measure", "score", "demo", "export"},
     {"report", "figures", "trained", "plan"},

@@ -1,6 +1,7 @@
 """The `unetpipe` command."""
 
 import argparse
+import json
 import os
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
     picture.add_argument("--side", type=int, default=512, help="pixels")
     picture.set_defaults(run=_picture)
 
+    _add_inspect(commands)
     _add_predict(commands)
     _add_plan(commands)
     exported = commands.add_parser("export", help="write a trained network as ONNX or as bioimage.io package")
@@ -67,6 +69,19 @@ def main(arguments: list[str] | None = None) -> None:
         options.run(options)
     except (OSError, ValueError, RuntimeError) as error:
         raise SystemExit(f"unetpipe: {error}") from error
+
+
+def _add_inspect(commands) -> None:
+    inspected = commands.add_parser(
+        "inspect",
+        help="what image files hold, and whether they will be read",
+        description="Opens every file, reads a few pixels of each series and prints a line for it; exit code 1 if any "
+        "would be refused. Folders are searched. file.h5:/array names an array inside.",
+        epilog="example: unetpipe inspect slides/ truth/*.tif volumes/a.h5:/raw",
+    )
+    inspected.add_argument("paths", nargs="+", metavar="PATH")
+    inspected.add_argument("--json", action="store_true", help="for programs")
+    inspected.set_defaults(run=_inspect)
 
 
 def _add_predict(commands) -> None:
@@ -136,6 +151,18 @@ def _score_table(scores: pd.DataFrame, *, intervals: bool) -> str:
         parts = zip(table[name], table[f"{name}_low"], table[f"{name}_high"], strict=True)
         table[name] = [f"{value:.3f} ({low:.3f}-{high:.3f})" for value, low, high in parts]
     return table[["sample", "images", "truths", "objects", *figures]].to_string(index=False, float_format="%.3f")
+
+
+def _inspect(options) -> None:
+    from unetpipe.inspection import find_files, inspect, table
+
+    rows = []
+    for given in options.paths:
+        outside, _, inside = given.partition(":/")
+        rows += [row for path in find_files([Path(outside)]) for row in inspect(path, inside)]
+    print(json.dumps(rows, indent=1, ensure_ascii=False) if options.json else table(rows) or "no image files there")
+    if not rows or any(row["problem"] for row in rows):
+        raise SystemExit(1)
 
 
 def _predict(options) -> None:

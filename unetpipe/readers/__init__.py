@@ -3,6 +3,7 @@
 Each format module has `SUFFIXES` and `open_file(path) -> list[Series]`; those that hold arrays by name take that too.
 """
 
+import math
 from pathlib import Path
 
 from unetpipe.readers import hdf5, numpy, omezarr, raster, slide, tiff
@@ -10,6 +11,9 @@ from unetpipe.readers.series import Series
 
 FORMATS = (tiff, slide, raster, numpy)
 HOLDERS = (hdf5, omezarr)  # of arrays with names
+MOST_BYTES = 2**42  # of a file's pixels; a plane of two million pixels a side
+MOST_TIMES = 50_000  # of a file's size that its pixels may have: empty slides in zstd reach 6000
+SUFFIXES = tuple(suffix for module in (*FORMATS, *HOLDERS) for suffix in module.SUFFIXES)
 
 
 def open_series(path: str | Path, inside: str = "") -> list[Series]:
@@ -30,10 +34,26 @@ def open_series(path: str | Path, inside: str = "") -> list[Series]:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
-    found = _open(path, inside)
+    try:
+        found = _open(path, inside)
+    except Exception as error:  # a damaged file may break a library anywhere
+        if isinstance(error, ValueError | OSError) and path.name in str(error):
+            raise
+        raise ValueError(f"{path}: damaged ({type(error).__name__}: {error}); copy or export it again") from error
     if not found or any(0 in series.shape for series in found):
         raise ValueError(f"{path}: no pixels in it; copy or export it again")
+    _refuse_claims(path, found)
     return found
+
+
+def _refuse_claims(path: Path, found: list[Series]) -> None:
+    """Refuse more pixels than a file of its size, or any file, can hold."""
+    size = sum(math.prod(series.shape) * series.dtype.itemsize for series in found)
+    if size > MOST_BYTES or (path.is_file() and size > MOST_TIMES * path.stat().st_size):
+        raise ValueError(
+            f"{path}: claims {size} bytes of pixels, at most {MOST_BYTES}, and {MOST_TIMES} times the size of a file, "
+            "are believed; its header is damaged, or export it as OME-Zarr"
+        )
 
 
 def _open(path: Path, inside: str) -> list[Series]:
@@ -46,5 +66,4 @@ def _open(path: Path, inside: str) -> list[Series]:
             if inside:
                 raise ValueError(f"{path}: only HDF5 and Zarr hold arrays by name; leave :/{inside} away")
             return module.open_file(path)
-    known = " ".join(suffix for module in (*FORMATS, *HOLDERS) for suffix in module.SUFFIXES)
-    raise ValueError(f"{path}: unknown image format; known suffixes are {known}")
+    raise ValueError(f"{path}: unknown image format; known suffixes are {' '.join(SUFFIXES)}")

@@ -1,5 +1,6 @@
 """TIFF of every layout that tifffile reads, OME-TIFF, ImageJ and pyramids among them."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,11 @@ def _check_whole(path: Path, file, series) -> None:
     for page in series.levels[0].pages:
         if page is None or page.parent.filehandle.path != file.filehandle.path:
             continue
+        expected = math.prod(page.chunked)
+        if len(page.dataoffsets) < expected:
+            raise ValueError(
+                f"{path}: page {page.index} has {len(page.dataoffsets)} of {expected} segments; copy or export it again"
+            )
         for number, (offset, count) in enumerate(zip(page.dataoffsets, page.databytecounts, strict=True)):
             if offset + count > size:
                 raise ValueError(
