@@ -124,7 +124,7 @@ def test_it_trains_and_predicts_without_seams(tmp_path, weights):
     found = []
     for block in (32, 128):
         folder = tmp_path / str(block)
-        paths, store = [made["image"], made["tissue"], network], folder / "p.zarr" / "zarr.json"
+        paths, store = [made["image"], made["tissue"], [network]], folder / "p.zarr" / "zarr.json"
         predict_part(*paths, str(folder / "0.json"), store=str(store), sample="s", block=block)
         publish_probabilities(*paths, str(store), sample="s", block=block)
         found.append(open_array(store.parent / "0")[...].astype(int))

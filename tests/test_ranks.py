@@ -126,11 +126,19 @@ def alive(pid):
     return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
 
 
+LONG = {"steps": 60, "dropout": 0.3, "optimiser": "adamw"}
+
+
+@pytest.fixture(scope="module")
+def through(made, tmp_path_factory):
+    """The weights of two ranks that were never stopped."""
+    return run(made, tmp_path_factory.mktemp("through"), devices=2, **LONG)
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the other rank through /proc")
 @pytest.mark.parametrize("victim", ["the first, asked", "the first, killed", "the other, killed"])
-def test_stopped_anywhere_two_ranks_go_on_and_end_with_the_same_weights(made, tmp_path, victim):
-    settings = {"steps": 200, "dropout": 0.3, "optimiser": "adamw"}
-    process = start(made, tmp_path, **settings)
+def test_stopped_anywhere_two_ranks_go_on_and_end_with_the_same_weights(made, through, tmp_path, victim):
+    process = start(made, tmp_path, **LONG)
     wait_for_a_checkpoint(tmp_path, process)
     (other,) = children(process)
     if victim == "the first, asked":
@@ -146,6 +154,5 @@ def test_stopped_anywhere_two_ranks_go_on_and_end_with_the_same_weights(made, tm
         time.sleep(0.1)
     assert not alive(other)
     assert not (tmp_path / "network.json").exists()
-    on = run(made, tmp_path, devices=2, **settings)
-    through = run(made, tmp_path / "through", devices=2, **settings)
+    on = run(made, tmp_path, devices=2, **LONG)
     assert all(torch.equal(on[name], through[name]) for name in through)

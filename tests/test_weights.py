@@ -127,7 +127,7 @@ def test_two_halves_get_a_gap_of_the_asked_width():
 @given(seed=st.integers(0, 10**6), sigma=st.floats(1, 4), gap=st.integers(2, 5), dimensions=st.sampled_from([2, 3]))
 def test_blocks_give_what_the_whole_gives(tmp_path_factory, seed, sigma, gap, dimensions):
     folder = tmp_path_factory.mktemp("weights")
-    made = prepare(folder, [(70, 41, 150)], seed=seed, spacing=(2.0, 0.5, 0.5))
+    made = prepare(folder, [(36, 41, 100)], seed=seed, spacing=(2.0, 0.5, 0.5))
     changes = {"sigma": sigma, "gap": gap, "dimensions": dimensions}
     write_weights(made["image"], made["truth"], made["weights"], sample="s", **changes)
     labels = zarr.open_array(folder / "images" / "s.ome.zarr" / "0" / "labels" / "truth" / "0", mode="r")[0]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from unetpipe.geometry import Axis, unet_levels
 
-PROCESS = 400e6  # bytes of the process with torch, zarr and dask, before anything is read (measured)
+PROCESS = 500e6  # bytes of the process with torch, zarr and dask, before anything is read (measured)
 ACTIVATIONS = 6  # of the first level, float32, that are alive at once (measured: 4 to 6)
 COMPILER = 250e6  # bytes of torch.compile (measured: 170 MB)
 CUDA = 3e9  # bytes of its libraries, where a GPU computes
