@@ -76,23 +76,33 @@ def predict_part(
         names = {unit.name for unit, _ in mine}
         checks = [check for check in seams(job, seen) if check[0].name in names]
         if (names | {seam_name(check) for check in checks}) - ledger.finished.keys():
-            place = choose_device(device)
-            precision = choose_precision(job.networks[0]["precision"], place)
-            rebuilt = [load_network(network)[0] for network in networks]
-            weights = sum(tensor.numel() for network in rebuilt for tensor in network.parameters())
-            _say_needs(job, weights, compiled=worth_compiling(job, seen))
-            compiled = worth_compiling(job, seen)
-            predictor = Predictor(rebuilt, views=views, device=place, precision=precision, compiled=compiled)
-            begun = time.monotonic()
+            predictor = _make_predictor(job, networks, seen, device)
             arrays = _open(job, [unit for unit, _ in mine], Path(store).parent)
-            spent = run(_tasks(job, mine, arrays, predictor), ledger, failures, workers=WORKERS)
+            _run(ledger, failures, predictor, _tasks(job, mine, arrays, predictor))
             if not failures:
                 run(_checks(job, checks, arrays, predictor), ledger, failures, workers=WORKERS)
-            spent["network"] = predictor.busy  # without waiting for it
-            said = ", ".join(f"{stage} {spent[stage]:.1f} s" for stage in ("read", "network", "write"))
-            logger.info("%s, which overlap; %.1f s in all", said, time.monotonic() - begun)
         raise_failures(sample, failures)
         write_json(output, {"sample": sample, "key": digest(job.key), "blocks": len(mine)})
+
+
+def _make_predictor(job: Job, networks: Sequence[str], seen: list[Unit], device: str) -> Predictor:
+    """The networks on their device, compiled if that pays."""
+    place = choose_device(device)
+    precision = choose_precision(job.networks[0]["precision"], place)
+    rebuilt = [load_network(network)[0] for network in networks]
+    compiled = worth_compiling(job, seen)
+    weights = sum(tensor.numel() for network in rebuilt for tensor in network.parameters())
+    _say_needs(job, weights, compiled=compiled)
+    return Predictor(rebuilt, views=job.views, device=place, precision=precision, compiled=compiled)
+
+
+def _run(ledger: Ledger, failures: dict[str, Exception], predictor: Predictor, tasks: list[Task]) -> None:
+    """Run the blocks, and say where the time went."""
+    begun = time.monotonic()
+    spent = run(tasks, ledger, failures, workers=WORKERS)
+    spent["network"] = predictor.busy  # without waiting for it
+    said = ", ".join(f"{stage} {spent[stage]:.1f} s" for stage in ("read", "network", "write"))
+    logger.info("%s, which overlap; %.1f s in all", said, time.monotonic() - begun)
 
 
 class Arrays(NamedTuple):
