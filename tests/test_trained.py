@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import tifffile
@@ -86,6 +87,15 @@ def test_one_file_from_the_command_line(slide, tmp_path, capsys):
     expected = Network(networks).predict(slide["pixels"])[:, None]
     np.testing.assert_array_equal(open_array(tmp_path / "out" / "probabilities.zarr" / "0")[0], expected)
     assert read_attributes(tmp_path / "out" / "probabilities.zarr" / "zarr.json")["blocks"]["computed"] == 1
+
+
+def test_an_array_inside_a_file_from_the_command_line(slide, tmp_path):
+    network = save(tmp_path / "n.json")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["raw"], file["other"] = slide["pixels"], slide["pixels"][::-1]
+    main(["predict", network, f"{tmp_path / 'a.h5'}:/raw", str(tmp_path / "out"), "--threads", "2"])
+    expected = Network(network).predict(slide["pixels"])[:, None]
+    np.testing.assert_array_equal(open_array(tmp_path / "out" / "probabilities.zarr" / "0")[0], expected)
 
 
 @pytest.mark.parametrize(

@@ -92,10 +92,12 @@ def _add_predict(commands) -> None:
         epilog="example: unetpipe predict results/network/all/network.json slide.svs out",
     )
     predicted.add_argument("network", type=Path, nargs="+", help="network.json; of several the mean is taken")
-    predicted.add_argument("image", type=Path, help="any format that the workflow reads")
+    predicted.add_argument("image", help="any format that the workflow reads; file.h5:/array names an array inside")
     predicted.add_argument("output", type=Path, metavar="OUTPUT_FOLDER", help="the same one goes on where it stopped")
     predicted.add_argument("--views", type=int, default=1, choices=(1, 8), help="8: mean of rotations and mirrorings")
-    predicted.add_argument("--contrast", type=float, default=0.15, help="below it is empty glass; 0: nothing is empty")
+    predicted.add_argument(
+        "--contrast", type=float, default=0.15, help="below it is empty glass; 0: nothing is empty (%(default)s)"
+    )
     predicted.add_argument("--block", type=int, default=512, help="pixels, a multiple of 256 (%(default)s)")
     predicted.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     predicted.add_argument("--threads", type=int, default=os.cpu_count(), help="(%(default)s)")
@@ -131,6 +133,8 @@ def _summary(options) -> None:
     print("\nobjects")
     for path in tables:
         print(f"  {path.name.removesuffix('.parquet'):12} {len(pd.read_parquet(path)):7}   {path}")
+    for path in sorted((options.results / "network").glob("*/network.json")):
+        _say_kept(path)
     scores = options.results / "scores.tsv"
     if scores.exists():
         print("\nscores (objects at IoU 0.5)")
@@ -140,6 +144,14 @@ def _summary(options) -> None:
         for sample, f1 in _otsu(options.otsu).items():
             print(f"  {sample:12} {f1:.3f}")
     print(f"\nlook at {options.results / 'report.html'}; the stores in {options.results / 'images'} open in any viewer")
+
+
+def _say_kept(path: Path) -> None:
+    """At which threshold a network was best while it learnt."""
+    note = json.loads(path.read_text())
+    if kept := note.get("kept"):
+        best = f"{note['settings']['metric']} {kept['value']:.3f} on images held out"
+        print(f"network {path.parent.name}: {best}, at threshold {kept['threshold']}; see label.threshold")
 
 
 def _score_table(scores: pd.DataFrame, *, intervals: bool) -> str:
@@ -170,7 +182,8 @@ def _predict(options) -> None:
 
     options.output.mkdir(parents=True, exist_ok=True)
     wanted = {name: getattr(options, name) for name in ("contrast", "block", "views", "device", "threads")}
-    print(predict_file(options.network, options.image, options.output, **wanted))
+    image, _, inside = options.image.partition(":/")
+    print(predict_file(options.network, image, options.output, inside=inside, **wanted))
 
 
 def _plan(options) -> None:

@@ -96,8 +96,17 @@ def check_schema(content: dict, schema: str) -> Iterator[str]:
             yield f"{place + ': ' if place else ''}{', '.join(absent)} missing"
         elif error.validator == "pattern":
             yield f"{place}: {error.instance!r} may have letters, digits, dots, dashes and underscores only"
+        elif error.validator == "anyOf":
+            yield f"{place}: {error.instance!r} is neither {' nor '.join(map(_named, error.validator_value))}"
         else:
             yield f"{place}: {error.message}"
+
+
+def _named(option: dict) -> str:
+    """One of several kinds of value that a key may have."""
+    if "const" in option:
+        return str(option["const"])
+    return f"an {option['type']} of at least {option['minimum']}" if "minimum" in option else f"a {option['type']}"
 
 
 def _unknown_keys(place: str, error) -> Iterator[str]:

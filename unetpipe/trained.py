@@ -21,6 +21,7 @@ def predict_file(
     image: str | Path,
     folder: str | Path,
     *,
+    inside: str = "",
     contrast: float = 0.15,
     block: int = 512,
     planes: int = 32,
@@ -38,6 +39,8 @@ def predict_file(
         `network.json` of each.
     folder : path
         For `image.ome.zarr`, `tissue.json` and `probabilities.zarr`.
+    inside : str
+        Array or group inside the file, see `readers.open_series`.
     contrast
         See `mask.write_mask`.
     block, planes, views, device, threads
@@ -51,7 +54,7 @@ def predict_file(
     store, tissue, found = (root / part for part in ("image.ome.zarr", "tissue.json", "probabilities.zarr"))
     percentiles = read_notes(paths)[0]["percentiles"]
     inputs = (str(store / "zarr.json"), str(tissue), paths)
-    ingest([str(image)], inputs[0], sample=name, workers=threads)
+    ingest([str(image)], inputs[0], sample=name, inside=inside, workers=threads)
     write_mask(inputs[0], inputs[1], sample=name, contrast=contrast, percentiles=percentiles, workers=threads)
     root_file = str(found / "zarr.json")
     predict_part(
