@@ -137,3 +137,15 @@ def test_a_stage_that_fails_ends_its_series(tmp_path, broken):
         run([Task("0", name, stage("write"), before) for name in "abc"], ledger, failures, workers=2)
     assert str(failures["0"]) == f"no {broken}"
     assert not ledger.finished
+
+
+def test_what_is_finished_is_recorded_though_another_block_of_its_series_failed(tmp_path):
+    failures = {}
+
+    def write():
+        failures["0"] = ValueError("another block failed meanwhile")
+        return Done(note="finished")
+
+    with Ledger(tmp_path, "stage", "key") as ledger:
+        run([Task("0", "a", write)], ledger, failures, workers=1)
+    assert ledger.notes("0") == {"0 a": "finished"}

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import yaml
 from scenes import prepare, write_pairs
 
@@ -160,7 +159,6 @@ def test_the_command_prints_it_and_its_sum(project, capsys):
     assert rows[0] == ["sample", "rule", "jobs", "work", "memory", "disk", "time"]
     assert rows[-1][:2] == ["all", "sum"]
     assert int(rows[-1][2]) == sum(int(row[2]) for row in rows[1:-1])
-    assert "00 x" not in "".join(rows[-1])
 
 
 def test_a_wrong_sheet_is_said_before_anything_is_timed(project):
@@ -180,4 +178,3 @@ def test_tiles_are_those_that_training_takes():
     assert wanted_tiles(settings, 2000) == (388, 1)
     assert wanted_tiles(settings, 97) == (97, 16)
     assert wanted_tiles({**settings, "tile": 60, "batch": 3}, 97) == (60, 3)
-    assert torch.get_num_threads() >= 1

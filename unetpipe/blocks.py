@@ -183,7 +183,7 @@ def run(tasks: Iterable[Task], ledger: Ledger, failures: dict[str, Exception], *
                 logger.exception("series %s, block %s", task.series, task.block)
                 failures[task.series] = error
         if stage.call is task.work:
-            if task.series not in failures:
+            if result is not None:
                 ledger.record(task.name, result)
             progress.advance()
         with ledger.lock:

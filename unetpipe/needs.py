@@ -21,7 +21,7 @@ def network_axes(settings: dict, dimensions: int, spacing: Sequence[float] | Non
 
 
 def parameters(settings: dict, dimensions: int) -> int:
-    """Weights of that U-Net, not more than a hundredth too few: 3 × 3 convolutions, 2 × 2 up-convolutions."""
+    """Weights of that U-Net, at most two hundredths too few: 3 × 3 convolutions, 2 × 2 up-convolutions."""
     widths = [settings["features"] * 2**level for level in range(settings["depth"] + 1)]
     kernel, up = 3**dimensions, 2**dimensions
     down = sum(kernel * (wide * (before + wide)) for before, wide in zip([1, *widths], widths, strict=False))
