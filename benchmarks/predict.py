@@ -28,7 +28,7 @@ from unetpipe.predict.job import open_job, units, worth_compiling
 from unetpipe.saved import load_network, save_network
 from unetpipe.store import open_array, read_attributes
 
-BLOCK, WINDOW = 512, 512
+WINDOW = 512  # of MONAI, pixels
 OVERLAPS = {0.25: ("MONAI's default", 5.0, 1.2), 0.5: ("nnU-Net's default", 9.0, 2.5)}
 
 
@@ -78,7 +78,7 @@ def compare(folder, options, device, precision):
 
 def bare(sample, network, device, precision):
     """Seconds of the network alone on the blocks of the job, already in memory."""
-    job = open_job(*sample.inputs, sample="s", block=BLOCK, planes=32, views=1)
+    job = open_job(*sample.inputs, sample="s", block="auto", planes=32, views=1)
     every = units(job)
     source = open_array(job.images / "0" / "0")
     tiles = [read_block(source, 0, unit.block, job.statistics[0]) for unit in every]
@@ -190,7 +190,7 @@ class Sample:
 
     def unit(self):
         """The image as the network sees it, (c, y, x)."""
-        job = open_job(*self.inputs, sample="s", block=BLOCK, planes=32, views=1)
+        job = open_job(*self.inputs, sample="s", block="auto", planes=32, views=1)
         pixels = open_array(job.images / "0" / "0")[0, :, 0].astype(np.float32)
         low, high = job.statistics[0]["low"][0], job.statistics[0]["high"][0]
         return (pixels - low) / (high - low)
@@ -201,8 +201,8 @@ class Sample:
 
         def job():
             part = str(self.folder / name / "part.json")
-            predict_part(*self.inputs, part, store=store, sample="s", block=BLOCK, threads=threads)
-            publish_probabilities(*self.inputs, store, sample="s", block=BLOCK)
+            predict_part(*self.inputs, part, store=store, sample="s", threads=threads)
+            publish_probabilities(*self.inputs, store, sample="s")
 
         return timed(job)
 

@@ -1,6 +1,7 @@
 """What is said before a run is what then happens."""
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -9,15 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from scenes import prepare, write_pairs
 
 from unetpipe.cli import main
 from unetpipe.config import load_project, read_config
 from unetpipe.fitting import wanted_tiles
+from unetpipe.geometry import unet_levels
 from unetpipe.ingest import ingest
 from unetpipe.manifest import write_json
 from unetpipe.mask import write_mask
-from unetpipe.needs import WORKERS, network_axes, parameters, prediction_mb, prediction_memory
+from unetpipe.needs import WORKERS, block_side, network_axes, parameters, prediction_mb, prediction_memory
 from unetpipe.network import UNet
 from unetpipe.plan import Plan, make_network, measure_size, table
 from unetpipe.plan.calibration import Costs
@@ -52,7 +56,7 @@ def sparse(folder, side):
     """A large image of which one corner holds tissue, without a file of that size."""
     image, tissue = str(folder / "s.ome.zarr" / "zarr.json"), str(folder / "tissue.json")
     pixels = np.lib.format.open_memmap(folder / "i.npy", "w+", np.uint8, (1, 1, 1, side, side))
-    pixels[..., :700, :700] = np.random.default_rng(0).integers(1, 255, (700, 700), np.uint8)
+    pixels[..., :1500, :1500] = np.random.default_rng(0).integers(1, 255, (1500, 1500), np.uint8)
     del pixels
     ingest([str(folder / "i.npy")], image, sample="s")
     write_mask(image, tissue, sample="s")
@@ -74,15 +78,38 @@ def peak(folder, image, tissue, features, block):
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from /proc")
 def test_memory_follows_from_block_and_network_whatever_the_size_of_the_image(tmp_path):
     found = {}
-    for side in (2048, 8192):
+    for side in (2048, 16384):
         folder = tmp_path / str(side)
         folder.mkdir()
         found[side] = peak(folder, *sparse(folder, side), 16, 512)
-    assert found[8192][0] == pytest.approx(found[2048][0], rel=0.1)
+    assert found[16384][0] < 1.2 * found[2048][0]  # one size measured ten times: 630 to 750 MB, as threads meet
     folder = tmp_path / "2048"
     found[0] = peak(folder, str(folder / "s.ome.zarr" / "zarr.json"), str(folder / "tissue.json"), 8, 256)
     for measured, said in found.values():
         assert said / 2 < measured < said
+
+
+@given(
+    st.sampled_from([8, 16, 32, 64, 128]),
+    st.integers(1, 5),
+    st.sampled_from([(1, 1), (1, 1, 1), (4, 1, 1)]),
+    st.sampled_from([16, 96, 256, 512]),
+)
+def test_auto_takes_the_largest_block_that_fits(features, depth, spacing, chunk):
+    axes = tuple(level.axis() for level in unet_levels(depth, spacing))
+    side = block_side("auto", features, axes, 32, chunk)
+    step = math.lcm(chunk, axes[-1].stride)
+    assert side % step == 0
+    assert side <= 1024
+    activations = {s: 24 * features * math.prod(a.input(b) for a, b in zip(axes, (32, s, s)[-len(axes) :], strict=True))
+                   for s in (side, 2 * side + step)}  # fmt: skip
+    assert activations[side] <= 6e9 or side == step
+    assert activations[2 * side + step] > 6e9 or 2 * side + step > 1024
+    assert block_side(step, features, axes, 32, chunk) == step
+
+
+def test_the_papers_network_takes_blocks_of_1024():
+    assert block_side("auto", 64, network_axes({"depth": 4}, 2), 32, 256) == 1024
 
 
 def test_the_scheduler_is_asked_for_more_at_each_attempt():

@@ -228,13 +228,14 @@ def test_compiling_follows_from_the_number_of_calls_and_changes_no_more_than_rou
     eager, calls = arrays(predict(made, tmp_path / "eager")), []
     original = Predictor._compile
     monkeypatch.setattr(Predictor, "_compile", lambda *given: calls.append(1) or original(*given))
-    monkeypatch.setattr("unetpipe.predict.job.WORTH", 6)  # the sample has 12 blocks of one shape and 1 of another
+    half = (150 * 203 + 40 * 37) / 2  # the sample has 12 blocks of one shape and 1 of another
+    monkeypatch.setattr("unetpipe.predict.job.WORTH", half)
     for parts in (1, 2):
         compiled = arrays(predict(made, tmp_path / f"compiled{parts}", parts=parts))
         for a, b in zip(eager, compiled, strict=True):
             assert np.abs(a.astype(int) - b).max() <= 1  # kernels round in another order
     assert len(calls) == 3  # once a part
-    monkeypatch.setattr("unetpipe.predict.job.WORTH", 7)
+    monkeypatch.setattr("unetpipe.predict.job.WORTH", half + 1)
     predict(made, tmp_path / "few")
     assert len(calls) == 3
 
@@ -260,6 +261,6 @@ def test_out_of_memory_names_what_to_set(made, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Predictor, "_view", exhausted)
     with pytest.raises(
-        RuntimeError, match=r"reads \d+ x \d+ pixels does not fit into the memory of cpu; set predict.block"
+        RuntimeError, match=r"reads \d+ x \d+ pixels does not fit into the memory of cpu; set predict.block to 32 "
     ):
         predict(made, tmp_path)

@@ -98,10 +98,14 @@ def _add_predict(commands) -> None:
     predicted.add_argument(
         "--contrast", type=float, default=0.15, help="below it is empty glass; 0: nothing is empty (%(default)s)"
     )
-    predicted.add_argument("--block", type=int, default=512, help="pixels, a multiple of 256 (%(default)s)")
+    predicted.add_argument("--block", type=_side, default="auto", help="pixels, a multiple of 256 (%(default)s)")
     predicted.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     predicted.add_argument("--threads", type=int, default=os.cpu_count(), help="(%(default)s)")
     predicted.set_defaults(run=_predict)
+
+
+def _side(text: str) -> int | str:
+    return text if text == "auto" else int(text)
 
 
 def _add_plan(commands) -> None:
@@ -199,7 +203,7 @@ def _plan(options) -> None:
     sizes = {sample.name: measure_size(sample) for sample in samples}
     network = make_network(config, options.config.parent, sizes)
     plan = Plan(config, samples, sizes, network)
-    print(table(plan.lines(calibrate(config, network, plan.tiles(), options.threads))))
+    print(table(plan.lines(calibrate(plan.config, network, plan.tiles(), options.threads))))
 
 
 def _picture(options) -> None:

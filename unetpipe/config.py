@@ -277,14 +277,15 @@ def _check_sides(config: dict, strides: list[int]) -> Iterator[str]:
     if shard % chunk:
         right = -(-shard // chunk) * chunk
         yield f"config: ingest.shard {shard} is not a multiple of ingest.chunk {chunk}; set it to {right}"
-    for key, stride in {"planes": strides[-3:-2], "block": strides[-1:]}.items():
+    sides = {"planes": strides[-3:-2], "block": strides[-1:] if block != "auto" else []}
+    for key, stride in sides.items():
         side = config["predict"][key]
         if stride and side % stride[0]:
             yield (
                 f"config: predict.{key} {side} is not a multiple of the network's stride {stride[0]} (2^depth), so "
                 f"blocks would pool on other phases than the whole image; set it to {-(-side // stride[0]) * stride[0]}"
             )
-    if block % chunk:
+    if block != "auto" and block % chunk:
         yield (
             f"config: predict.block {block} is not a multiple of ingest.chunk {chunk}, so two blocks would write one "
             f"chunk; set it to {-(-block // chunk) * chunk}"

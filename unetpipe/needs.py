@@ -5,12 +5,13 @@ from collections.abc import Sequence
 
 from unetpipe.geometry import Axis, unet_levels
 
-PROCESS = 500e6  # bytes of the process with torch, zarr and dask, before anything is read (measured)
+PROCESS = 600e6  # bytes of the process with torch, zarr and dask, and of what its threads free late (measured)
 ACTIVATIONS = 6  # of the first level, float32, that are alive at once (measured: 4 to 6)
 COMPILER = 250e6  # bytes of torch.compile (measured: 170 MB)
 CUDA = 3e9  # bytes of its libraries, where a GPU computes
 CHANNELS = 4  # of an image that nobody has opened yet
 WORKERS = 3  # threads of a prediction: while one computes, others read and write
+LARGEST, ROOM = 1024, 6e9  # pixels and bytes of a block where the config says auto
 GREY = 12  # bytes a pixel and channel of a block that waits: as stored, and scaled to float32 twice at most
 
 
@@ -56,10 +57,38 @@ def prediction_memory(
     compiled : bool
         Whether there may be blocks enough for `torch.compile`, whose compiler stays in memory.
     """
-    sides = (planes, block, block)[-len(axes) :]
-    pixels = math.prod(axis.input(side) for axis, side in zip(axes, sides, strict=True))
+    pixels = _pixels(axes, block, planes)
     waiting = workers * channels * GREY * pixels
     return PROCESS + COMPILER * compiled + 8 * weights + 4 * ACTIVATIONS * features * pixels + waiting
+
+
+def block_side(wanted: int | str, features: int, axes: Sequence[Axis], planes: int, chunk: int) -> int:
+    """Side of a block: as wanted, or for "auto" the largest, up to 1024 pixels, whose activations take 6 GB at most.
+
+    It follows from the network alone, not from the machine, so that all parts of a prediction agree. Larger
+    blocks read less context twice: of the paper's network 1.4 times their pixels at 1024, 1.9 times at 512.
+
+    Parameters
+    ----------
+    wanted : int or "auto"
+    features, axes, planes
+        See `prediction_memory`.
+    chunk : int
+        Of the store, pixels: a block is a whole number of chunks.
+    """
+    if wanted != "auto":
+        return int(wanted)
+    step = math.lcm(chunk, axes[-1].stride)
+    side = step * max(1, LARGEST // step)
+    while side > step and 4 * ACTIVATIONS * features * _pixels(axes, side, planes) > ROOM:
+        side = step * max(1, side // step // 2)
+    return side
+
+
+def _pixels(axes: Sequence[Axis], block: int, planes: int) -> int:
+    """That a block reads."""
+    sides = (planes, block, block)[-len(axes) :]
+    return math.prod(axis.input(side) for axis, side in zip(axes, sides, strict=True))
 
 
 def prediction_mb(config: dict, attempt: int) -> int:
@@ -69,8 +98,8 @@ def prediction_mb(config: dict, attempt: int) -> int:
     """
     settings, dimensions = config["train"], config["dimensions"]
     weights = max(1, settings["folds"]) * parameters(settings, dimensions)
-    sides = config["predict"]["block"], config["predict"]["planes"]
     features = 64 if settings["backbone"] or config["network"] else settings["features"]
-    axes = network_axes(settings, dimensions)
-    need = prediction_memory(features, weights, axes, *sides, channels=CHANNELS, workers=WORKERS)
+    axes, planes = network_axes(settings, dimensions), config["predict"]["planes"]
+    block = block_side(config["predict"]["block"], features, axes, planes, config["ingest"]["chunk"])
+    need = prediction_memory(features, weights, axes, block, planes, channels=CHANNELS, workers=WORKERS)
     return attempt * math.ceil((need + CUDA) / 1e6)

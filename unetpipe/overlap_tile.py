@@ -3,6 +3,7 @@
 Letters of shapes: C channels, Z Y X space, K classes; planes are volumes of one slice.
 """
 
+import math
 import time
 from collections.abc import Sequence
 from threading import Lock
@@ -14,9 +15,10 @@ import torch
 from unetpipe.device import say_uncompiled
 from unetpipe.geometry import Axis, Block, blocks, reflect
 from unetpipe.grey import to_unit
+from unetpipe.needs import block_side
 from unetpipe.network import Network, channels_last
 
-BLOCK, PLANES = 512, 32  # sides of a block where nobody says, pixels
+CHUNK, PLANES = 256, 32  # of the stores, and of a volume's blocks, where nobody says, pixels
 
 
 class Predictor:
@@ -37,7 +39,8 @@ class Predictor:
     ----------
     axes : tuple of geometry.Axis
         Halo and valid sizes along each axis.
-    classes : int
+    classes, features : int
+        Of the output and of the first level.
     busy : float
         Seconds spent in the network.
     """
@@ -52,40 +55,45 @@ class Predictor:
         compiled: bool = False,
     ):
         self.networks: list[Any] = [channels_last(network.to(device)).eval() for network in networks]
-        self.uncompiled = compiled
-        self.axes, self.classes = networks[0].axes, networks[0].arguments["classes"]
+        self.eager, self.uncompiled = self.networks, compiled
+        self.axes = networks[0].axes
+        self.classes, self.features = (networks[0].arguments[name] for name in ("classes", "features"))
         self.views, self.device, self.precision = views, device, precision
         self.lock, self.busy = Lock(), 0.0
 
-    def __call__(self, grey_CZYX: np.ndarray) -> np.ndarray:
+    def __call__(self, grey_CZYX: np.ndarray, *, rare: bool = False) -> np.ndarray:
         """Probabilities of the classes but the background, uint8 of p × 255; each axis is 2 halo shorter.
 
         Parameters
         ----------
         grey_CZYX : float32
             0 … 1 between the percentiles of the series; valid sides.
+        rare : bool
+            Few calls have this shape: it is not worth compiling for.
         """
         planar = len(self.axes) == 2
         with self.lock, torch.inference_mode():
             begun = time.monotonic()
             tile = torch.from_numpy(grey_CZYX[:, 0] if planar else grey_CZYX).to(self.device)[None] * 2 - 1
-            mean = self._mean(tile)
+            mean = self._mean(tile, rare=rare)
             found = (mean[0, 1:] * 255).round().to(torch.uint8).cpu().numpy()
             self.busy += time.monotonic() - begun
         return found[:, None] if planar else found
 
-    def _mean(self, tile: torch.Tensor) -> torch.Tensor:
+    def _mean(self, tile: torch.Tensor, *, rare: bool) -> torch.Tensor:
         """Of all views of all networks."""
         try:
-            if self.uncompiled:
+            if self.uncompiled and not rare:
                 self._compile(tile)
-            views = [self._view(network, tile, number) for network in self.networks for number in range(self.views)]
+            networks = self.eager if rare else self.networks
+            views = [self._view(network, tile, number) for network in networks for number in range(self.views)]
             return torch.stack(views).mean(dim=0)
         except torch.OutOfMemoryError as error:
             sides = " x ".join(map(str, tile.shape[2:]))
+            half = 2 ** int(math.log2((tile.shape[-1] - 2 * self.axes[-1].halo) / 2))
             raise MemoryError(
                 f"a block that reads {sides} pixels does not fit into the memory of {self.device}; set predict.block "
-                "to half (in volumes predict.planes too), or train with fewer features"
+                f"to {half} (in volumes predict.planes to half too), or train with fewer features"
             ) from error
 
     def _compile(self, tile: torch.Tensor) -> None:
@@ -185,10 +193,10 @@ def predict_volume(
     tissue : (array, level), optional
         See `holds_tissue`: blocks without any are 0.
     """
-    strides = [1, *(axis.stride for axis in predictor.axes)][-3:]
-    sides = [-(-side // stride) * stride for side, stride in zip((PLANES, BLOCK, BLOCK), strides, strict=True)]
+    planes = -(-PLANES // predictor.axes[0].stride) * predictor.axes[0].stride
+    side = block_side("auto", predictor.features, predictor.axes, planes, CHUNK)
     found = np.zeros((predictor.classes - 1, *source.shape[2:]), np.uint8)
-    for block in volume_blocks(source.shape[2:], sides, predictor.axes):
+    for block in volume_blocks(source.shape[2:], (planes, side, side), predictor.axes):
         if tissue is None or holds_tissue(block, *tissue):
             values = predictor(read_block(source, t, block, statistics))
             found[(slice(None), *block.write)] = written(values, block)

@@ -11,18 +11,25 @@ from unetpipe.overlap_tile import grid
 
 logger = logging.getLogger(__name__)
 ONE_OF, MOST = 16, 8  # a window for so many blocks, and so many at most
+LARGEST = 256  # side of what a window puts out, pixels
 NOTABLE = 0.05  # difference of probability above which no arithmetic explains it
 
 
 class Window(NamedTuple):
-    """A call of the network half a block beside one of the grid, and which of its outputs lie in that block."""
+    """A call of the network across the border of a block, and which of its outputs lie in that block."""
 
     block: Block  # what the call reads; what of it is compared
     origin: tuple[int, ...]  # of the call's output
 
 
 def across(
-    block: Block, shape: Sequence[int], sides: Sequence[int], axes: tuple[Axis, ...], *, ahead: bool
+    block: Block,
+    shape: Sequence[int],
+    sides: Sequence[int],
+    axes: tuple[Axis, ...],
+    *,
+    ahead: bool,
+    largest: int = LARGEST,
 ) -> Window | None:
     """A window around the corner that a block shares with its neighbours; none where it has none there.
 
@@ -32,22 +39,22 @@ def across(
         See `overlap_tile.volume_blocks`.
     ahead : bool
         The neighbours that follow it along the axes, or those before it.
+    largest : int
+        Side of the window's output where blocks are larger, pixels.
     """
     axes, sides = grid(shape, sides, axes)
-    shifts = []
+    origin, read, compared = [], [], []
     for part, size, side, axis in zip(block.write, shape, sides, axes, strict=True):
-        half = side // 2 // axis.stride * axis.stride
+        wide = min(side, -(-largest // axis.stride) * axis.stride)
+        half = wide // 2 // axis.stride * axis.stride
         beside = half and (part.stop < size if ahead else part.start > 0)
-        shifts.append((half if ahead else -half) if beside else 0)
-    if not any(shifts):
+        first = (part.stop if ahead else part.start) - half if beside else part.start
+        origin.append(first)
+        read.append(slice(first - axis.halo, first - axis.halo + axis.input(wide)))
+        compared.append(slice(max(part.start, first), min(part.stop, first + wide)))
+    if all(first == part.start for first, part in zip(origin, block.write, strict=True)):
         return None
-    read = tuple(slice(part.start + by, part.stop + by) for part, by in zip(block.read, shifts, strict=True))
-    origin = tuple(part.start + by for part, by in zip(block.write, shifts, strict=True))
-    compared = tuple(
-        slice(max(part.start, first), min(part.stop, first + side))
-        for part, first, side in zip(block.write, origin, sides, strict=True)
-    )
-    return Window(Block(read, compared), origin)
+    return Window(Block(tuple(read), tuple(compared)), tuple(origin))
 
 
 def chosen(candidates: Sequence) -> list:

@@ -23,7 +23,7 @@ def predict_file(
     *,
     inside: str = "",
     contrast: float = 0.15,
-    block: int = 512,
+    block: int | str = "auto",
     planes: int = 32,
     views: int = 1,
     device: str = "auto",

@@ -47,7 +47,7 @@ def calibrate(config: dict, network: Network, tiles: tuple[int, int], threads: i
     Parameters
     ----------
     config : dict
-        All sections, defaults included.
+        All sections, defaults included; `predict.block` a number.
     network : Network
         With any weights.
     tiles : (int, int)

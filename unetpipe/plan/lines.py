@@ -11,13 +11,13 @@ import torch
 from unetpipe.config import Sample, listed
 from unetpipe.fitting import step_memory, wanted_tiles
 from unetpipe.geometry import tile_sides
-from unetpipe.needs import PROCESS, WORKERS, prediction_memory
+from unetpipe.needs import PROCESS, WORKERS, block_side, prediction_memory
 from unetpipe.network import Network, UNet
 from unetpipe.overlap_tile import volume_blocks
 from unetpipe.plan.calibration import Costs
 from unetpipe.readers import open_series
 from unetpipe.saved import load_network
-from unetpipe.seams import MOST, ONE_OF
+from unetpipe.seams import LARGEST, MOST, ONE_OF
 
 PYRAMID = 4 / 3  # pixels of all levels over those of the first
 LABEL_BYTES = {"truth": 5, "mask": 1, "label": 4}  # a pixel of what a rule adds to the image's store
@@ -71,8 +71,15 @@ def make_network(config: dict, folder: Path, sizes: dict[str, Size]) -> Network:
     return UNet(channels=channels, dimensions=config["dimensions"], **kind)
 
 
+def _settled(config: dict, network: Network) -> dict:
+    """The config with the side of a block where it says auto."""
+    block, planes = config["predict"]["block"], config["predict"]["planes"]
+    side = block_side(block, network.arguments["features"], network.axes, planes, config["ingest"]["chunk"])
+    return {**config, "predict": {**config["predict"], "block": side}}
+
+
 class Plan:
-    """What a run takes on a machine of these costs.
+    """What a run takes on a machine of these costs; its `config` says auto no more where blocks are concerned.
 
     Parameters
     ----------
@@ -85,7 +92,7 @@ class Plan:
     """
 
     def __init__(self, config: dict, samples: list[Sample], sizes: dict[str, Size], network: Network):
-        self.config, self.samples, self.sizes, self.network = config, samples, sizes, network
+        self.config, self.samples, self.sizes, self.network = _settled(config, network), samples, sizes, network
         self.networks = len(listed(config["network"])) or max(1, config["train"]["folds"])
         self.trains = not config["network"]
 
@@ -137,7 +144,8 @@ class Plan:
             cost += shape[0] * len(cut) * math.prod(p.stop - p.start for p in cut[0].read[-len(axes) :]) / full
         beside = blocks > sum(shape[0] * (shape[2] if len(axes) == 2 else 1) for shape in size.shapes)
         checks = min(MOST, -(-blocks // ONE_OF)) if beside else 0
-        return blocks + checks, cost * (1 + checks / blocks)
+        window = [axis.input(min(side, LARGEST)) for axis, side in zip(axes, sides[-len(axes) :], strict=True)]
+        return blocks + checks, cost + checks * math.prod(window) / full
 
     def _prediction(self, sample: Sample, size: Size, costs: Costs) -> Line:
         calls, whole = self._calls(size)

@@ -1,18 +1,22 @@
 """What there is to predict: the blocks of a sample, and the windows that check its seams."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from unetpipe.geometry import Axis, Block
 from unetpipe.manifest import read_json
+from unetpipe.needs import block_side
 from unetpipe.overlap_tile import holds_tissue, volume_blocks
 from unetpipe.revisions import REVISIONS
 from unetpipe.saved import axes_of, read_notes
 from unetpipe.seams import Window, across, chosen
 from unetpipe.store import label_path, open_array, read_attributes
 
-WORTH = 300  # calls that repay compiling: 6 s of it, 0.02 to 0.2 s less a call (16 to 64 features, two cores, float32)
+WORTH = (
+    80e6  # pixels that repay compiling: 6 s of it, 0.02 to 0.2 s less for 512² (16 to 64 features, two cores, float32)
+)
 
 
 class Job(NamedTuple):
@@ -60,7 +64,7 @@ class Unit(NamedTuple):
 
 
 def open_job(
-    image: str, tissue: str, networks: Sequence[str], *, sample: str, block: int, planes: int, views: int
+    image: str, tissue: str, networks: Sequence[str], *, sample: str, block: int | str, planes: int, views: int
 ) -> Job:
     """Read the manifests; refuse networks that differ, and an image that they were not made for."""
     notes, entries = read_notes(networks), read_attributes(image)["series"]
@@ -72,7 +76,8 @@ def open_job(
                 f"network {networks[0]} was trained on {expected}; choose {expected} of {', '.join(entry['channels'])} "
                 "in the column channels of its row, or in ingest.channels for all rows"
             )
-    return Job(Path(image).parent, entries, read_json(tissue)["series"], notes, block, planes, views)
+    side = block_side(block, notes[0]["arguments"]["features"], axes_of(notes[0]), planes, entries[0]["chunk"])
+    return Job(Path(image).parent, entries, read_json(tissue)["series"], notes, side, planes, views)
 
 
 def units(job: Job) -> list[Unit]:
@@ -96,7 +101,7 @@ def units_with_tissue(job: Job, every: list[Unit]) -> list[tuple[Unit, bool]]:
 
 
 def worth_compiling(job: Job, seen: list[Unit]) -> bool:
-    """Whether there are enough calls of one shape: by their number alone, so that all parts and restarts agree.
+    """Whether there is enough to compute of one shape: by the blocks alone, so that all parts and restarts agree.
 
     Parameters
     ----------
@@ -104,7 +109,8 @@ def worth_compiling(job: Job, seen: list[Unit]) -> bool:
         Those of the whole sample that hold tissue.
     """
     shapes = {tuple(part.stop - part.start for part in unit.block.read) for unit in seen}
-    return len(seen) * len(job.networks) * job.views >= WORTH * len(shapes) > 0
+    pixels = sum(math.prod(part.stop - part.start for part in unit.block.write) for unit in seen)
+    return pixels * len(job.networks) * job.views >= WORTH * len(shapes) > 0
 
 
 def seams(job: Job, seen: list[Unit]) -> list[tuple[Unit, Window]]:

@@ -33,7 +33,7 @@ def predict_part(
     sample: str,
     part: int = 0,
     parts: int = 1,
-    block: int = 512,
+    block: int | str = "auto",
     planes: int = 32,
     views: int = 1,
     device: str = "auto",
@@ -55,7 +55,7 @@ def predict_part(
         This part of so many: every `parts`-th block.
     block, planes : int
         Side of what one network call writes, and its depth in volumes, pixels: multiples of the
-        network's stride, `block` also of the chunk.
+        network's stride, `block` also of the chunk, or "auto", see `needs.block_side`.
     views : int
         See `Predictor`.
     device, threads
@@ -143,7 +143,7 @@ def _checks(job: Job, checks: list, arrays: dict[int, Arrays], predictor: Predic
     for unit, window in checks:
         here = arrays[unit.number]
         read = partial(read_block, here.source, unit.t, window.block, job.statistics[unit.number])
-        stages = (Stage("read", read), Stage("network", predictor))
+        stages = (Stage("read", read), Stage("network", partial(predictor, rare=True)))
         tasks.append(Task("seams", unit.name, partial(_compare, unit, window, here.target), stages))
     return tasks
 

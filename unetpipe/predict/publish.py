@@ -18,7 +18,7 @@ def publish_probabilities(
     output: str,
     *,
     sample: str,
-    block: int = 512,
+    block: int | str = "auto",
     planes: int = 32,
     views: int = 1,
     parts: Sequence[str] = (),
