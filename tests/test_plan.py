@@ -56,7 +56,7 @@ def sparse(folder, side):
     """A large image of which one corner holds tissue, without a file of that size."""
     image, tissue = str(folder / "s.ome.zarr" / "zarr.json"), str(folder / "tissue.json")
     pixels = np.lib.format.open_memmap(folder / "i.npy", "w+", np.uint8, (1, 1, 1, side, side))
-    pixels[..., :1500, :1500] = np.random.default_rng(0).integers(1, 255, (1500, 1500), np.uint8)
+    pixels[..., :1100, :1100] = np.random.default_rng(0).integers(1, 255, (1100, 1100), np.uint8)
     del pixels
     ingest([str(folder / "i.npy")], image, sample="s")
     write_mask(image, tissue, sample="s")
