@@ -1,6 +1,9 @@
 """A store holds the pixels of its files, in OME-Zarr that others read, and exists only when it is whole."""
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,7 @@ from skimage.measure import block_reduce
 
 from unetpipe.ingest import ingest
 from unetpipe.readers import open_series
+from unetpipe.readers.tiff import Planes, as_zarr
 from unetpipe.store import read_attributes
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -199,6 +203,60 @@ def test_the_same_input_gives_the_same_bytes(tmp_path):
     assert trees[0] == trees[1]
 
 
+DRIVER = """
+import json, sys, time
+import unetpipe.pyramid as pyramid
+from unetpipe.ingest import ingest
+paths, output, options, counter, pause = json.loads(sys.argv[1])
+write = pyramid._write
+
+def counted(*given):
+    done = write(*given)
+    with open(counter, "ab") as file:
+        file.write(b".")
+    time.sleep(pause)
+    return done
+
+pyramid._write = counted
+ingest(paths, output, sample="s", **options)
+"""
+
+
+def start(folder, images, *, pause):
+    folder.mkdir(exist_ok=True)
+    options = {**SIDES, "workers": 2}
+    message = json.dumps([images, str(folder / "s.ome.zarr" / "zarr.json"), options, str(folder / "calls"), pause])
+    return subprocess.Popen([sys.executable, "-c", DRIVER, message])
+
+
+def content(folder):
+    files = (folder / "s.ome.zarr").rglob("*")
+    return {p.relative_to(folder): p.read_bytes() for p in files if p.is_file() and ".ledger" not in p.parts}
+
+
+def test_killed_it_ends_with_the_same_bytes_and_repeats_only_what_was_in_flight(tmp_path):
+    images, _ = write_pairs(tmp_path, [(290, 270), (60, 80)])
+    random, calls = np.random.default_rng(3), tmp_path / "killed" / "calls"
+    with start(tmp_path / "whole", images, pause=0) as process:
+        assert process.wait() == 0
+    (tmp_path / "killed").mkdir()
+    calls.touch()
+    for _ in range(5):
+        with start(tmp_path / "killed", images, pause=0.05) as process:
+            before = calls.stat().st_size
+            while calls.stat().st_size < before + 2 and process.poll() is None:
+                time.sleep(0.005)
+            time.sleep(random.uniform(0, 0.1))
+            process.kill()
+        assert process.returncode == -9  # it had not ended before
+        assert not (tmp_path / "killed" / "s.ome.zarr" / "zarr.json").exists()
+    with start(tmp_path / "killed", images, pause=0) as process:
+        assert process.wait() == 0
+    assert content(tmp_path / "killed") == content(tmp_path / "whole")
+    blocks = (tmp_path / "whole" / "calls").stat().st_size
+    assert blocks <= calls.stat().st_size <= blocks + 5 * 2
+
+
 def test_unknown_formats_are_named(tmp_path):
     (tmp_path / "a.xyz").touch()
     with pytest.raises(ValueError, match=r"a\.xyz: unknown image format; known suffixes are \.tif"):
@@ -222,3 +280,24 @@ def test_an_unreadable_slide_names_the_place(tmp_path):
     with pytest.raises(RuntimeError, match="no pixels at x 0, y 0"):
         store(tmp_path, [DATA / "slides" / "unreadable.svs"])
     assert not (tmp_path / "s.ome.zarr" / "zarr.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "compression"),
+    [(np.uint8, "jpeg"), *((dtype, kind) for dtype in (np.uint8, np.int16, bool) for kind in (None, "zlib"))],
+)
+@pytest.mark.parametrize("layout", [{"tile": (64, 48)}, {"rowsperstrip": 7}, {}])
+def test_reading_a_tiff_directly_equals_reading_it_through_its_store(tmp_path, dtype, layout, compression):
+    fits = 0
+    for shape in [(70, 90), (70, 90, 3), (3, 70, 90), (2, 4, 70, 90), (5, 70, 90, 3)]:
+        pixels = np.random.default_rng(0).integers(0, 2 if dtype is bool else 100, shape).astype(dtype)
+        kind = {"photometric": "rgb" if 3 in (shape[0], shape[-1]) else "minisblack"}
+        kind |= {"planarconfig": "separate"} if shape[0] == 3 else {}
+        tifffile.imwrite(tmp_path / "a.tif", pixels, compression=compression, **layout, **kind)
+        series = tifffile.TiffFile(tmp_path / "a.tif").series[0]
+        if Planes.fits(series):
+            fits += 1
+            for low, high in ((0.0, 1.0), (0.3, 0.7)):
+                window = tuple(slice(int(low * n), max(int(low * n) + 1, int(high * n))) for n in series.shape)
+                np.testing.assert_array_equal(Planes(series)[window], as_zarr(series)[window])
+    assert fits >= 3

@@ -27,6 +27,7 @@ LAYERS = [
         "grey",
         "neighbours",
         "curve",
+        "halving",
     },
     {"store", "network", "augment", "checkpoint", "readers", "blocks", "config", "outlines", "needs"},
     {"pyramid", "tiles", "overlap_tile", "scoring", "inspection", "pretrained", "loss", "fitting"},

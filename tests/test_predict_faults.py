@@ -24,8 +24,8 @@ from unetpipe.overlap_tile import Predictor
 call, counter, pause = json.loads(sys.argv[1])
 network = Predictor.__call__
 
-def counted(self, grey):
-    found = network(self, grey)
+def counted(self, grey, **how):
+    found = network(self, grey, **how)
     with open(counter, "ab") as file:
         file.write(b".")
     time.sleep(pause)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self
 import dask
 
 from unetpipe.log import Progress
-from unetpipe.manifest import digest, file_digest
+from unetpipe.manifest import digest, file_checksum
 
 logger = logging.getLogger(__name__)
 BATCH = 256  # tasks that Dask knows of at once, so that a large slide needs no more memory than a small one
@@ -119,7 +119,7 @@ class Ledger:
 
     @staticmethod
     def _checksum(path: Path) -> str | None:
-        return file_digest(path) if path.exists() else None
+        return file_checksum(path) if path.exists() else None
 
     def _restart(self) -> None:
         """Begin the own file anew with what still holds."""

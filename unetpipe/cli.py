@@ -200,7 +200,7 @@ def _plan(options) -> None:
     samples, problems = load_project(config, options.config.parent)
     if problems:
         raise SystemExit(f"mend first:\n{problems}")
-    sizes = {sample.name: measure_size(sample) for sample in samples}
+    sizes = {sample.name: measure_size(sample, config["ingest"]["resample"]) for sample in samples}
     network = make_network(config, options.config.parent, sizes)
     plan = Plan(config, samples, sizes, network)
     print(table(plan.lines(calibrate(plan.config, network, plan.tiles(), options.threads))))

@@ -2,6 +2,7 @@
 
 import csv
 import difflib
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -244,6 +245,7 @@ def check_values(config: dict, folder: Path) -> Iterator[str]:
     if missing:
         return
     yield from _check_network(config, folder)
+    yield from _check_scale(config, networks)
     yield from _check_sides(config, _strides(config, networks))
     low, high = config["mask"]["percentiles"]
     if low >= high:
@@ -270,6 +272,16 @@ def _check_network(config: dict, folder: Path) -> Iterator[str]:
         yield f"config: train.pretrained {pretrained} are weights of a timm model; name it in train.backbone"
     if pretrained not in (None, "cache") and not (folder / pretrained).exists():
         yield f"config: train.pretrained names {folder / pretrained}, which does not exist; mend the path"
+
+
+def _check_scale(config: dict, networks: list[Path]) -> Iterator[str]:
+    learnt = read_json(networks[0]).get("pixel_size") if networks else None
+    wanted = config["ingest"]["resample"]
+    if learnt and wanted and not math.isclose(wanted, learnt[1], rel_tol=0.02):
+        yield (
+            f"config: ingest.resample is {wanted} µm, network {networks[0]} was trained on {learnt[1]:.4g} µm; "
+            "set it to that"
+        )
 
 
 def _check_sides(config: dict, strides: list[int]) -> Iterator[str]:

@@ -14,8 +14,8 @@ from scipy.spatial import cKDTree
 from skimage.filters import threshold_otsu
 from skimage.measure import label
 
+from unetpipe.halving import halve
 from unetpipe.manifest import read_json, replacing, write_json
-from unetpipe.store import halve
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,7 @@
 """Copies the files of a sample into one OME-Zarr store with pyramids: `results/images/{sample}.ome.zarr`."""
 
 import logging
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -10,12 +11,14 @@ from unetpipe.blocks import Ledger, raise_failures
 from unetpipe.manifest import digest, source_digest
 from unetpipe.pyramid import Pyramid, is_finished, names_of, write_pyramids
 from unetpipe.readers import open_series
+from unetpipe.readers.rescaled import SAME, rescaled
 from unetpipe.readers.series import Series
 from unetpipe.revisions import REVISIONS
 from unetpipe.store import (
     image_metadata,
     keep_first,
     level_shapes,
+    open_array,
     publish_images,
     remove_labels,
     remove_strays,
@@ -23,6 +26,9 @@ from unetpipe.store import (
 )
 
 logger = logging.getLogger(__name__)
+COLOURS = {"red": "FF0000", "green": "00FF00", "blue": "0000FF"}
+LOOKED_AT = 1024  # side of the level at which grey values are looked at, pixels
+SHOWN = (0.5, 99.5)  # percentiles between which a viewer shows them
 
 
 def ingest(
@@ -34,6 +40,8 @@ def ingest(
     shard: int = 1024,
     channels: list[str | int] | None = None,
     pixel_size: float | None = None,
+    override: bool = False,
+    resample: float | None = None,
     inside: str = "",
     workers: int = 1,
 ) -> None:
@@ -50,7 +58,11 @@ def ingest(
     channels : list of str or int, optional
         Names or numbers of the channels to keep, in this order; all by default.
     pixel_size : float, optional
-        µm along y and x, instead of what the file says.
+        µm along y and x, where the file does not say.
+    override : bool
+        `pixel_size` may contradict the file by more than 2 %.
+    resample : float, optional
+        µm along y and x to which all planes are brought, see `readers.rescaled`.
     inside : str
         Array or group inside each file, see `readers.open_series`.
     workers : int
@@ -62,11 +74,12 @@ def ingest(
         If a series cannot be read, after all others are written; it names all that failed.
     """
     store = Path(output).parent
-    settings = {"chunk": chunk, "shard": shard, "channels": channels, "pixel_size": pixel_size}
+    settings = {"chunk": chunk, "shard": shard, "channels": channels, "pixel_size": pixel_size, "resample": resample}
     Path(output).unlink(missing_ok=True)
     with Ledger(store, "ingest", [REVISIONS["ingest"], settings]) as ledger:
         failures: dict[str, Exception] = {}
-        opened = _open_all(paths, inside, channels, pixel_size, failures)
+        wanted = partial(_select, channels=channels, pixel_size=pixel_size, override=override, resample=resample)
+        opened = _open_all(paths, inside, wanted, failures)
         pyramids = [_pyramid(store, number, *opened[number], chunk, shard) for number in opened]
         for pyramid in pyramids:
             if not is_finished(pyramid, ledger):
@@ -82,12 +95,12 @@ def ingest(
         logger.info("%d series in %s", len(entries), store)
 
 
-def _open_all(paths, inside, channels, pixel_size, failures) -> dict[str, tuple[str, Series]]:
+def _open_all(paths, inside, wanted: Callable[[Series], Series], failures) -> dict[str, tuple[str, Series]]:
     """The series of all files by their number in the store; a file that does not open fails alone."""
     opened: dict[str, tuple[str, Series]] = {}
     for path in paths:
         try:
-            found = [_select(series, channels, pixel_size) for series in open_series(path, inside)]
+            found = [wanted(series) for series in open_series(path, inside)]
         except (ValueError, OSError) as error:
             failures[Path(path).name] = error
             continue
@@ -100,13 +113,26 @@ def _title(name: str, opened) -> str:
     return f"{name} ({Path(opened[name][0]).name})" if name in opened else name
 
 
-def _select(series: Series, channels, pixel_size) -> Series:
-    """Keep the asked channels and replace the pixel size."""
+def _select(series: Series, *, channels, pixel_size, override, resample) -> Series:
+    """The asked channels at the asked pixel size."""
     if pixel_size is not None:
-        depth = series.pixel_size[0] if series.pixel_size else 1.0
-        series = series._replace(pixel_size=(depth, pixel_size, pixel_size))
-    if channels is None:
-        return series
+        series = _with_pixel_size(series, pixel_size, override=override)
+    if channels is not None:
+        series = _with_channels(series, channels)
+    return rescaled(series, resample) if resample else series
+
+
+def _with_pixel_size(series: Series, pixel_size: float, *, override: bool) -> Series:
+    depth, *own = series.pixel_size or (1.0, pixel_size, pixel_size)
+    if not override and any(abs(pixel_size / side - 1) > SAME for side in own):
+        raise ValueError(
+            f"{series.name}: pixel_size is {pixel_size} µm, the file says {own[0]:.5g} x {own[1]:.5g} µm; take it from "
+            "the sheet and the config, or set ingest.override to true"
+        )
+    return series._replace(pixel_size=(depth, pixel_size, pixel_size))
+
+
+def _with_channels(series: Series, channels) -> Series:
     index = [_channel_number(series, channel) for channel in channels]
     shape = (series.shape[0], len(index), *series.shape[2:])
     return series._replace(
@@ -147,6 +173,7 @@ def _entry(number: str, path: str, series: Series, content: str, chunk: int, sha
         "name": series.name,
         "source": Path(path).name,
         "shape": list(series.shape),
+        "origin": series.origin and series.origin._asdict(),
         "dtype": str(series.dtype),
         "pixel_size": series.pixel_size and list(series.pixel_size),
         "channels": list(series.channels),
@@ -158,6 +185,29 @@ def _entry(number: str, path: str, series: Series, content: str, chunk: int, sha
 
 
 def _describe(store: Path, entry: dict) -> None:
-    channels = [{"label": name} for name in entry["channels"]]
+    sides = [max(shape[-2:]) for shape in level_shapes(entry["shape"], entry["chunk"])]
+    level = next((k for k, side in enumerate(sides) if side <= LOOKED_AT), len(sides) - 1)
+    array = open_array(store / entry["path"] / str(level))
+    channels = [
+        {"label": name, "color": colour, "active": True, "window": _window(name, array, number)}
+        for number, (name, colour) in enumerate(zip(entry["channels"], _colours(entry["channels"]), strict=True))
+    ]
     ome = image_metadata(entry["name"], entry["levels"], entry["pixel_size"], channels)
     write_group(store / entry["path"], {"ome": ome})
+
+
+def _colours(names: list[str]) -> list[str]:
+    """Of the channels in a viewer: their own, white where there is one, else a few that can be told apart."""
+    cycle = ["FFFFFF"] if len(names) == 1 else ["0000FF", "00FF00", "FF0000", "FF00FF", "00FFFF", "FFFF00"]
+    return [COLOURS.get(name, cycle[number % len(cycle)]) for number, name in enumerate(names)]
+
+
+def _window(name: str, array, channel: int) -> dict[str, float]:
+    """Grey values that a viewer shows from black to full: of colours all, else those between two percentiles."""
+    if name in COLOURS and array.dtype == np.uint8:
+        return {"min": 0.0, "max": 255.0, "start": 0.0, "end": 255.0}
+    pixels = array[:, channel].astype(np.float64)
+    kind = np.iinfo(array.dtype) if array.dtype.kind in "iu" else None
+    least, most = (kind.min, kind.max) if kind else (pixels.min(), pixels.max())
+    start, end = np.percentile(pixels, SHOWN).tolist()
+    return {"min": float(least), "max": float(most), "start": start, "end": end if end > start else start + 1}

@@ -3,11 +3,15 @@
 import hashlib
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
+
+PIECE = 2**24  # bytes of a file that are digested at once
 
 
 def write_json(path: str | Path, content: Any) -> None:
@@ -51,23 +55,45 @@ def digest(content: Any) -> str:
 
 def array_digest(array: np.ndarray) -> str:
     """Digest of an array's values, shape and type."""
-    head = f"{array.dtype.str} {array.shape}".encode()
-    return _short(head, np.ascontiguousarray(array).data)
+    hasher = _fast_hasher(f"{array.dtype.str} {array.shape}".encode())
+    hasher.update(np.ascontiguousarray(array).data)
+    return hasher.hexdigest()
 
 
 def source_digest(path: str | Path) -> str:
-    """Digest of a file's bytes, or of all files of a folder (a Zarr store) and their names."""
+    """Digest of a file's bytes, or of all files of a folder (a Zarr store) and their names; on all cores."""
     root = Path(path)
-    if not root.is_dir():
-        return file_digest(root)
-    files = sorted(file for file in root.rglob("*") if file.is_file())
-    return digest([[str(file.relative_to(root)), file_digest(file)] for file in files])
+    files = sorted(file for file in root.rglob("*") if file.is_file()) if root.is_dir() else [root]
+    pieces = [(file, start) for file in files for start in range(0, max(1, file.stat().st_size), PIECE)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        digests = pool.map(_piece_digest, pieces)
+        names = [str(file.relative_to(root)) if root.is_dir() else "" for file, _ in pieces]
+        return digest([[name, *piece] for name, piece in zip(names, digests, strict=True)])
+
+
+def _piece_digest(piece: tuple[Path, int]) -> tuple[int, str]:
+    path, start = piece
+    with open(path, "rb") as file:
+        file.seek(start)
+        content = file.read(PIECE)
+    return len(content), _fast_hasher(content).hexdigest()
+
+
+def _fast_hasher(first: bytes):
+    """Of much data that nobody forges: twice as fast as BLAKE2 where the processor knows SHA, as fast elsewhere."""
+    return hashlib.sha1(first, usedforsecurity=False)
 
 
 def file_digest(path: str | Path) -> str:
     """Digest of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def file_checksum(path: str | Path) -> str:
+    """Length and CRC-32C of a file's bytes: tells a damaged file from a whole one, in a tenth of a digest's time."""
+    content = Path(path).read_bytes()
+    return f"{len(content)} {google_crc32c.value(content):08x}"
 
 
 def _short(*parts) -> str:

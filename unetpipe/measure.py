@@ -150,7 +150,7 @@ def _measure_all(entries: list[dict], store: Path, found: Path, tables: list[pd.
         for plane in np.ndindex(t, z):
             for group, rows in _measure_plane(entry, store, found, plane):
                 tables.append(rows)
-                yield from _features(group, rows)
+                yield from _features(group, rows, entry["origin"]["steps"] if entry["origin"] else (1.0, 1.0))
 
 
 def _empty(channels: list[str]) -> pd.DataFrame:
@@ -183,7 +183,7 @@ class _Plane:
         return self.array[(*self.front, *window)]
 
 
-def _features(group: Group, rows: pd.DataFrame) -> Iterator[dict]:
+def _features(group: Group, rows: pd.DataFrame, steps: tuple[float, ...]) -> Iterator[dict]:
     """GeoJSON of each row, with its numbers as QuPath's measurements."""
     y0, x0 = (part.start for part in group.window)
     plain = [c for c in rows.columns if c not in ("id", "series", "t", "z", "class", "touches_edge", *BOX)]
@@ -191,7 +191,7 @@ def _features(group: Group, rows: pd.DataFrame) -> Iterator[dict]:
         top, left, bottom, right = (row[name] for name in BOX)
         mask = group.labels[top - y0 : bottom - y0, left - x0 : right - x0] == row["id"]
         yield feature(
-            outline(mask, top, left),
+            outline(mask, top, left, steps),
             series=row["series"],
             number=row["id"],
             kind=f"class {row['class']}",

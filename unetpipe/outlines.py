@@ -12,8 +12,8 @@ from skimage.measure import find_contours
 from unetpipe.manifest import replacing
 
 
-def outline(mask: np.ndarray, top: int, left: int) -> dict:
-    """GeoJSON geometry of one object, in pixels with the corner of the image at (0, 0).
+def outline(mask: np.ndarray, top: int, left: int, steps: tuple[float, ...] = (1.0, 1.0)) -> dict:
+    """GeoJSON geometry of one object, in pixels of the file, with the corner of the image at (0, 0).
 
     Parameters
     ----------
@@ -21,6 +21,8 @@ def outline(mask: np.ndarray, top: int, left: int) -> dict:
         The object in its box.
     top, left : int
         Where the box lies.
+    steps : (y, x)
+        Pixels of the file in one of the mask.
 
     Returns
     -------
@@ -28,7 +30,7 @@ def outline(mask: np.ndarray, top: int, left: int) -> dict:
         Polygon or MultiPolygon. Every pixel centre inside the object, and no other, is inside.
     """
     contours = find_contours(np.pad(mask, 1).astype(np.float32), 0.5)
-    rings = [contour[:, ::-1] - 0.5 + (left, top) for contour in contours]
+    rings = [(contour[:, ::-1] - 0.5 + (left, top)) * steps[::-1] for contour in contours]
     areas = np.array([_signed_area(ring) for ring in rings])
     outside = np.sign(areas[np.argmax(np.abs(areas))])
     holes = [ring for ring, area in zip(rings, areas, strict=True) if area * outside < 0]

@@ -1,4 +1,7 @@
-"""Writes pyramids shard by shard: each shard has one writer, each level is made from the one below."""
+"""Writes pyramids shard by shard: each shard has one writer, each level is made from the one below.
+
+A task writes a shard of every second level and the four shards below it, so that no full resolution is read again.
+"""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -9,8 +12,9 @@ import numpy as np
 
 from unetpipe.blocks import Done, Ledger, Task, run
 from unetpipe.geometry import blocks
+from unetpipe.halving import halve
 from unetpipe.manifest import array_digest, digest
-from unetpipe.store import create_array, halve, keep_first, open_array, write_region
+from unetpipe.store import create_array, keep_first, open_array, write_region
 
 Region = tuple[slice, ...]
 
@@ -35,9 +39,9 @@ def write_pyramids(
     """Write all levels of the pyramids that did not fail; return each folder's digest at full resolution."""
     for pyramid in pyramids:
         keep_first(pyramid.folder, len(pyramid.shapes))
-    for level in range(max((len(pyramid.shapes) for pyramid in pyramids), default=0)):
+    for level in range(0, max((len(pyramid.shapes) for pyramid in pyramids), default=0), 2):
         high = [p for p in pyramids if level < len(p.shapes) and p.series not in failures]
-        run([task for pyramid in high for task in _level(pyramid, level)], ledger, failures, workers=workers)
+        run([task for pyramid in high for task in _levels(pyramid, level)], ledger, failures, workers=workers)
     return {p.folder: content_digest(p, ledger) for p in pyramids if p.series not in failures}
 
 
@@ -50,7 +54,7 @@ def content_digest(pyramid: Pyramid, ledger: Ledger) -> str:
 
 def is_finished(pyramid: Pyramid, ledger: Ledger) -> bool:
     """Whether all of the full resolution was written from the same source before."""
-    return all(task.name in ledger.finished for task in _level(pyramid, 0))
+    return all(task.name in ledger.finished for task in _levels(pyramid, 0))
 
 
 def names_of(pyramid: Pyramid) -> str:
@@ -58,21 +62,36 @@ def names_of(pyramid: Pyramid) -> str:
     return f"{pyramid.series} {pyramid.folder.name} {pyramid.source} "
 
 
-def _level(pyramid: Pyramid, level: int) -> Iterator[Task]:
-    shape = pyramid.shapes[level]
-    array = create_array(
-        pyramid.folder / str(level), shape, pyramid.dtype, chunk=pyramid.chunk, shard=pyramid.shard, kind=pyramid.kind
-    )
+def _levels(pyramid: Pyramid, level: int) -> Iterator[Task]:
+    """Tasks that write a level and, where there is one, the next."""
+    arrays = [
+        create_array(
+            pyramid.folder / str(number),
+            shape,
+            pyramid.dtype,
+            chunk=pyramid.chunk,
+            shard=pyramid.shard,
+            kind=pyramid.kind,
+        )
+        for number, shape in enumerate(pyramid.shapes[level : level + 2], start=level)
+    ]
     read = pyramid.read if level == 0 else partial(_halved, pyramid, level)
-    for block in blocks(shape, array.shards):
+    *front, y, x = arrays[0].shards
+    for block in blocks(pyramid.shapes[level], (*front, 2 * y, 2 * x)):
         corner = ",".join(str(window.start) for window in block.write)
         name = f"{pyramid.folder.name} {pyramid.source} level {level} at {corner}"
-        yield Task(pyramid.series, name, partial(_write, array, read, block.write))
+        yield Task(pyramid.series, name, partial(_write, arrays, read, block.write, pyramid.kind))
 
 
-def _write(array, read, region: Region) -> Done:
-    values = np.asarray(read(region), dtype=array.dtype)
-    return Done(write_region(array, region, values), array_digest(values))
+def _write(arrays: list, read, region: Region, kind: str) -> Done:
+    values = np.ascontiguousarray(read(region), dtype=arrays[0].dtype)
+    note, files = array_digest(values), []
+    for array in arrays:
+        files += write_region(array, region, values)
+        values = halve(values, kind=kind)
+        *front, y, x = region
+        region = (*front, *(slice(part.start // 2, -(-part.stop // 2)) for part in (y, x)))
+    return Done(files, note)
 
 
 def _halved(pyramid: Pyramid, level: int, region: Region) -> np.ndarray:

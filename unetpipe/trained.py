@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from unetpipe.device import choose_device, choose_precision
+from unetpipe.halving import halve
 from unetpipe.ingest import ingest
 from unetpipe.mask import coarse_level, look, write_mask
 from unetpipe.overlap_tile import Predictor, predict_volume
 from unetpipe.predict import predict_part, publish_probabilities
+from unetpipe.readers import open_series
 from unetpipe.saved import load_network, read_notes
-from unetpipe.store import halve
 
 CHUNK = 256  # of the stores, which decides how far a pyramid goes
 
@@ -31,7 +32,8 @@ def predict_file(
 ) -> Path:
     """Predict one image file of any readable format, of any size, by the stages of the workflow.
 
-    Stopped anywhere, the same call goes on.
+    Where both pixel sizes are known, the image is brought to that of the training images. Stopped anywhere, the same
+    call goes on.
 
     Parameters
     ----------
@@ -54,7 +56,10 @@ def predict_file(
     store, tissue, found = (root / part for part in ("image.ome.zarr", "tissue.json", "probabilities.zarr"))
     percentiles = read_notes(paths)[0]["percentiles"]
     inputs = (str(store / "zarr.json"), str(tissue), paths)
-    ingest([str(image)], inputs[0], sample=name, inside=inside, workers=threads)
+    learnt = read_notes(paths)[0].get("pixel_size")
+    known = all(series.pixel_size for series in open_series(image, inside))
+    resample = learnt[1] if learnt and known else None
+    ingest([str(image)], inputs[0], sample=name, inside=inside, resample=resample, workers=threads)
     write_mask(inputs[0], inputs[1], sample=name, contrast=contrast, percentiles=percentiles, workers=threads)
     root_file = str(found / "zarr.json")
     predict_part(

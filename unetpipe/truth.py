@@ -14,7 +14,8 @@ from unetpipe.geometry import blocks
 from unetpipe.manifest import digest, source_digest, write_json
 from unetpipe.pyramid import Pyramid, write_pyramids
 from unetpipe.readers import open_series
-from unetpipe.readers.series import Series
+from unetpipe.readers.rescaled import nearest
+from unetpipe.readers.series import Plane, Series
 from unetpipe.revisions import REVISIONS
 from unetpipe.store import IGNORED, label_path, level_shapes, publish_label, read_attributes
 
@@ -154,16 +155,20 @@ def _annotations(paths: list[str], inside: str, expected: int, sample: str) -> l
 def _pyramids(store: Path, entry: dict, annotation: Series, settings: dict, workers: int) -> list[Pyramid]:
     """The two labels of a series, each with the levels of its image."""
     shape = (entry["shape"][0], *entry["shape"][2:])
+    origin = Plane(**entry["origin"]) if entry["origin"] else None
+    expected = (*shape[:2], *(origin.sides if origin else shape[2:]))
     found = (annotation.shape[0], *annotation.shape[2:])
     if annotation.shape[1] != 1 or annotation.dtype.kind not in "uib":
         raise ValueError(
             f"annotation {annotation.name} has {annotation.shape[1]} channels of {annotation.dtype}; "
             "labels need one channel of integers: a number per object, or a value per class"
         )
-    if found != shape:
+    if found != expected:
         raise ValueError(
-            f"annotation {annotation.name} has (t, z, y, x) {found}, its image {shape}; save it at that size"
+            f"annotation {annotation.name} has (t, z, y, x) {found}, its image {expected}; save it at that size"
         )
+    if origin:
+        annotation = annotation._replace(read=nearest(annotation.read, origin))
     if settings["kind"] == "instances":
         _refuse_mask(annotation, shape, entry["shard"])
     classes = partial(_read_classes, annotation, settings)

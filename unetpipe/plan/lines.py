@@ -16,6 +16,7 @@ from unetpipe.network import Network, UNet
 from unetpipe.overlap_tile import volume_blocks
 from unetpipe.plan.calibration import Costs
 from unetpipe.readers import open_series
+from unetpipe.readers.rescaled import rescaled
 from unetpipe.saved import load_network
 from unetpipe.seams import LARGEST, MOST, ONE_OF
 
@@ -47,9 +48,12 @@ class Line(NamedTuple):
     seconds: float  # of all its jobs
 
 
-def measure_size(sample: Sample) -> Size:
-    """Open all files of a sample."""
+def measure_size(sample: Sample, resample: float | None = None) -> Size:
+    """Open all files of a sample; `resample` is the config's."""
     series = [one for path in sample.files for one in open_series(path, sample.inside)]
+    if sample.pixel_size:
+        series = [one._replace(pixel_size=(1.0, sample.pixel_size, sample.pixel_size)) for one in series]
+    series = [rescaled(one, resample) for one in series] if resample else series
     return Size([one.shape for one in series], sum(math.prod(one.shape) * one.dtype.itemsize for one in series))
 
 

@@ -18,6 +18,8 @@ WORTH = (
     80e6  # pixels that repay compiling: 6 s of it, 0.02 to 0.2 s less for 512² (16 to 64 features, two cores, float32)
 )
 
+SCALE = 1.25  # times the pixel size of the training images that an image's may be, and the inverse
+
 
 class Job(NamedTuple):
     """What all parts of one sample's prediction agree on."""
@@ -76,8 +78,20 @@ def open_job(
                 f"network {networks[0]} was trained on {expected}; choose {expected} of {', '.join(entry['channels'])} "
                 "in the column channels of its row, or in ingest.channels for all rows"
             )
+        _refuse_other_scale(sample, entry, notes[0].get("pixel_size"), networks[0])
     side = block_side(block, notes[0]["arguments"]["features"], axes_of(notes[0]), planes, entries[0]["chunk"])
     return Job(Path(image).parent, entries, read_json(tissue)["series"], notes, side, planes, views)
+
+
+def _refuse_other_scale(sample: str, entry: dict, learnt: list[float] | None, network: str) -> None:
+    """A network finds objects at the magnification at which it learnt them."""
+    own = entry["pixel_size"]
+    if learnt and own and not 1 / SCALE < own[2] / learnt[2] < SCALE:
+        raise ValueError(
+            f'sample "{sample}": image {entry["name"]} has pixels of {own[2]:.4g} µm, network {network} was trained on '
+            f"{learnt[2]:.4g} µm; set ingest.resample to {learnt[2]:.4g}, or mend the pixel size of its row "
+            "(ingest.override)"
+        )
 
 
 def units(job: Job) -> list[Unit]:

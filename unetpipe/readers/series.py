@@ -8,6 +8,13 @@ import numpy as np
 Region = tuple[slice, ...]  # t, c, z, y, x
 
 
+class Plane(NamedTuple):
+    """A plane as it is in the file, where the series gives it rescaled."""
+
+    sides: tuple[int, ...]  # y, x
+    steps: tuple[float, ...]  # its pixels in one of the series
+
+
 class Series(NamedTuple):
     """One image of a file, read lazily."""
 
@@ -17,6 +24,7 @@ class Series(NamedTuple):
     pixel_size: tuple[float, float, float] | None  # µm along z, y, x
     channels: tuple[str, ...]
     read: Callable[[Region], np.ndarray]  # safe to call from several threads
+    origin: Plane | None = None
 
 
 def plain_axes(name: str, shape: tuple[int, ...]) -> str:

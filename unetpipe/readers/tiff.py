@@ -1,7 +1,9 @@
 """TIFF of every layout that tifffile reads, OME-TIFF, ImageJ and pyramids among them."""
 
 import math
+from itertools import product
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import tifffile
@@ -61,8 +63,7 @@ def _check_whole(path: Path, file, series) -> None:
 
 
 def _reader(series, places: list[int]):
-    with zarr.config.set({"codec_pipeline.path": "zarr.core.codec_pipeline.BatchedCodecPipeline"}):
-        array = zarr.open_array(series.aszarr(level=0), mode="r")
+    array = Planes(series) if Planes.fits(series) else as_zarr(series)
     order = np.argsort(places)
     missing = [place for place in range(5) if place not in places]
 
@@ -71,6 +72,74 @@ def _reader(series, places: list[int]):
         return np.expand_dims(pixels.transpose(order), missing)
 
     return read
+
+
+def as_zarr(series):
+    """The full resolution of a series of any layout, through tifffile's store, whose calls wait for each other."""
+    with zarr.config.set({"codec_pipeline.path": "zarr.core.codec_pipeline.BatchedCodecPipeline"}):
+        return zarr.open_array(series.aszarr(level=0), mode="r")
+
+
+class Planes:
+    """The full resolution of a series of which every page of the file is one plane; threads decode side by side.
+
+    Attributes
+    ----------
+    front : tuple of int
+        Sizes of the axes before y and x, which number the pages.
+    """
+
+    def __init__(self, series):
+        self.pages, self.frame, self.lock = [*series.pages], series.keyframe, Lock()
+        self.front, self.plane = series.shape[: -self.frame.ndim], self.frame.shape
+        self.dtype = series.dtype
+
+    @staticmethod
+    def fits(series) -> bool:
+        """Whether the layout is such: tiles or strips of planes with their colours side by side, all in one file."""
+        frame, pages = series.keyframe, [*series.pages]
+        return (
+            frame.axes in ("YX", "YXS")
+            and series.axes.endswith(frame.axes)
+            and math.prod(series.shape) == len(pages) * math.prod(frame.shape)
+            and all(page is not None and page.parent.filehandle is frame.parent.filehandle for page in pages)
+        )
+
+    def __getitem__(self, window: tuple[slice, ...]) -> np.ndarray:
+        ranges = [range(*part.indices(size)) for part, size in zip(window, self.front, strict=False)]
+        inside = window[len(self.front) :]
+        numbers = [int(np.ravel_multi_index(place, self.front)) if place else 0 for place in product(*ranges)]
+        planes = np.stack([self._plane(self.pages[number], *inside[:2]) for number in numbers])
+        planes = planes[:, :, :, inside[2]] if inside[2:] else planes
+        return planes.reshape(*map(len, ranges), *planes.shape[1:])
+
+    def _plane(self, page, rows: slice, columns: slice) -> np.ndarray:
+        tall, wide = self.frame.chunks[:2]
+        found = np.zeros((rows.stop - rows.start, columns.stop - columns.start, *self.plane[2:]), self.dtype)
+        for row in range(rows.start // tall, -(-rows.stop // tall)):
+            for column in range(columns.start // wide, -(-columns.stop // wide)):
+                segment = self._segment(page, row * self.frame.chunked[1] + column)
+                if segment is not None:
+                    _paste(segment, (row * tall, column * wide), found, (rows.start, columns.start))
+        return found
+
+    def _segment(self, page, number: int) -> np.ndarray | None:
+        """One tile or strip; none where the file left it out."""
+        with self.lock:
+            file = page.parent.filehandle
+            file.seek(page.dataoffsets[number])
+            content = file.read(page.databytecounts[number])
+        segment, *_ = self.frame.decode(content or None, number, jpegtables=page.jpegtables)
+        return None if segment is None else segment[0].reshape(*segment.shape[1:3], *self.plane[2:])
+
+
+def _paste(segment: np.ndarray, at: tuple[int, int], found: np.ndarray, origin: tuple[int, int]) -> None:
+    """Copy what of a segment lies inside of a window."""
+    low = [max(0, o - a) for a, o in zip(at, origin, strict=True)]
+    put = [max(0, a - o) for a, o in zip(at, origin, strict=True)]
+    axes = zip(segment.shape, low, found.shape, put, strict=False)
+    y, x = (min(size - first, room - start) for size, first, room, start in axes)
+    found[put[0] : put[0] + y, put[1] : put[1] + x] = segment[low[0] : low[0] + y, low[1] : low[1] + x]
 
 
 def _ome_image(file, number: int):

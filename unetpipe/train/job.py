@@ -22,6 +22,7 @@ from unetpipe.train.loop import Run, optimise
 from unetpipe.train.setup import (
     build,
     choose,
+    common_pixel_size,
     free_memory,
     list_data,
     make_drawing,
@@ -187,6 +188,7 @@ def train(
                 "revision": REVISIONS["train"],
                 "key": run.key,
                 "channels": series[0]["image"]["channels"],
+                "pixel_size": common_pixel_size(series),
                 "percentiles": read_json(tissues[0])["settings"]["percentiles"],
                 "precision": choices.precision,
                 "settings": settings,
