@@ -28,6 +28,7 @@ LAYERS = [
         "neighbours",
         "curve",
         "halving",
+        "regions",
     },
     {"store", "network", "augment", "checkpoint", "readers", "blocks", "config", "outlines", "needs"},
     {"pyramid", "tiles", "overlap_tile", "scoring", "inspection", "pretrained", "loss", "fitting"},

@@ -35,6 +35,7 @@ MACHINE = {
     "validation",
     "fold",
     "inside",
+    "roi",
     "groups",
 }  # not of the config
 SHARED = {"dimensions"}  # of several sections, so it stands above them

@@ -35,6 +35,7 @@ class Sample(NamedTuple):
     parts: int
     inside: str = ""  # array or group in each file
     labels_inside: str = ""
+    roi: tuple[str, ...] = ()  # GeoJSON of each file
 
 
 class Problems(list):
@@ -158,7 +159,7 @@ def _sample(row: dict, place: str, base: Path, parts: int, problems: Problems) -
     problems += [f"{place}: {text}" for text in found]
     if found:
         typed = {"sample": row.get("sample", place), "split": row.get("split", ""), "path": row.get("path", "")}
-    files, labels = _files(typed, place, base, problems)
+    files, labels, roi = _files(typed, place, base, problems)
     channels = typed["channels"].split(",") if "channels" in typed else None
     return Sample(
         name=typed["sample"],
@@ -170,6 +171,7 @@ def _sample(row: dict, place: str, base: Path, parts: int, problems: Problems) -
         channels=channels,
         parts=typed.get("parts", parts),
         inside=typed["path"].partition(":/")[2],
+        roi=tuple(roi),
         labels_inside=typed.get("labels", "").partition(":/")[2],
     )
 
@@ -184,25 +186,32 @@ def _number(text: str):
             return text
 
 
-def _files(row: dict, place: str, base: Path, problems: Problems) -> tuple[list[str], list[str]]:
-    """Files of a row and its labels, paired by what the wildcards matched."""
+def _files(row: dict, place: str, base: Path, problems: Problems) -> tuple[list[str], list[str], list[str]]:
+    """Files of a row, its labels and its regions, paired by what the wildcards matched."""
     name = row["sample"]
     images = find(_outside(row["path"]), base) if row["path"] else {}
     if row["path"] and not images:
         problems.append(f'{place}, sample "{name}": {base / row["path"]} names no file; mend path or the key data')
-    if "labels" not in row:
-        return [str(path) for path in images.values()], []
-    labels = find(_outside(row["labels"]), base)
-    if not labels:
-        problems.append(f'{place}, sample "{name}": {base / row["labels"]} names no file; mend labels or the key data')
-    elif images and len(images) == len(labels) == 1:
-        return [str(path) for path in images.values()], [str(path) for path in labels.values()]
-    else:
-        alone = [str(path) for key, path in images.items() if key not in labels]
-        if alone:
-            problems.append(f'{place}, sample "{name}": no labels for {", ".join(alone[:3])} ({len(alone)} in all)')
-    pairs = [(str(path), str(labels[key])) for key, path in images.items() if key in labels]
-    return [image for image, _ in pairs], [label for _, label in pairs]
+    beside = {key: _beside(key, row, images, place, base, problems) for key in ("labels", "roi") if key in row}
+    whole = [key for key in images if all(key in found for found in beside.values())]
+    lists = [[str(found[key]) for key in whole] for found in (images, *beside.values())]
+    named = dict(zip(["path", *beside], lists, strict=True))
+    return named["path"], named.get("labels", []), named.get("roi", [])
+
+
+def _beside(column: str, row: dict, images: dict, place: str, base: Path, problems: Problems) -> dict:
+    """The file of a column for every image, by what the wildcards matched in the image's."""
+    found = find(_outside(row[column]), base)
+    name = row["sample"]
+    if not found:
+        problems.append(f'{place}, sample "{name}": {base / row[column]} names no file; mend {column} or the key data')
+        return {}
+    if len(images) == len(found) == 1:
+        return dict(zip(images, found.values(), strict=True))
+    alone = [str(path) for key, path in images.items() if key not in found]
+    if alone:
+        problems.append(f'{place}, sample "{name}": no {column} for {", ".join(alone[:3])} ({len(alone)} in all)')
+    return found
 
 
 def _outside(path: str) -> str:

@@ -9,8 +9,9 @@ import numpy as np
 from scipy import ndimage
 
 from unetpipe.blocks import Ledger, raise_failures
-from unetpipe.manifest import write_json
+from unetpipe.manifest import source_digest, write_json
 from unetpipe.pyramid import Pyramid, write_pyramids
+from unetpipe.regions import inside, read_regions
 from unetpipe.revisions import REVISIONS
 from unetpipe.store import label_path, level_shapes, open_array, publish_label, read_attributes
 
@@ -83,6 +84,7 @@ def write_mask(
     window: int = 32,
     margin: int = 64,
     percentiles: tuple[float, float] = (1.0, 99.0),
+    roi: Sequence[str] = (),
     workers: int = 1,
 ) -> None:
     """Write `labels/tissue` of every series and, last, the manifest with each one's statistics.
@@ -97,14 +99,23 @@ def write_mask(
         See `tissue`; window and margin in pixels of the full resolution.
     percentiles
         See `statistics`.
+    roi : sequence of path
+        GeoJSON of the regions outside of which nothing is tissue, one file for each series; none: everywhere.
     workers : int
         Threads; each holds one shard.
+
+    Raises
+    ------
+    ValueError
+        If a file of regions cannot be read, or there are not as many as series.
     """
     store, entries = Path(image).parent, read_attributes(image)["series"]
     settings = {"contrast": contrast, "window": window, "margin": margin, "percentiles": list(percentiles)}
-    with Ledger(store, "tissue", [REVISIONS["mask"], [entry["digest"] for entry in entries], settings]) as ledger:
+    regions = _regions(roi, entries, sample)
+    key = [REVISIONS["mask"], [entry["digest"] for entry in entries], settings, [source_digest(path) for path in roi]]
+    with Ledger(store, "tissue", key) as ledger:
         failures: dict[str, Exception] = {}
-        found = [_look(store, entry, contrast, window, margin, percentiles) for entry in entries]
+        found = [_look(store, entry, drawn, **settings) for entry, drawn in zip(entries, regions, strict=True)]
         pyramids = [
             _pyramid(store, entry, coarse, level) for entry, (coarse, level, _) in zip(entries, found, strict=True)
         ]
@@ -125,11 +136,20 @@ def write_mask(
         write_json(output, {"sample": sample, "revision": REVISIONS["mask"], "settings": settings, "series": series})
 
 
-def _look(store: Path, entry: dict, contrast, window, margin, percentiles) -> tuple[np.ndarray, int, dict]:
+def _regions(roi: Sequence[str], entries: list[dict], sample: str) -> list:
+    """Of every series, or none."""
+    if roi and len(roi) != len(entries):
+        raise ValueError(f'sample "{sample}": {len(roi)} files of regions for {len(entries)} images; one for each')
+    return [read_regions(path) for path in roi] or [None] * len(entries)
+
+
+def _look(store: Path, entry: dict, regions: list | None, **settings) -> tuple[np.ndarray, int, dict]:
     """Tissue (t, z, y, x), and statistics, at the finest level that is looked at as a whole."""
     level = coarse_level(entry["shape"], entry["chunk"])
     pixels = open_array(store / entry["path"] / str(level))[...]
-    where, numbers = look(pixels, level, contrast=contrast, window=window, margin=margin, percentiles=percentiles)
+    y, x = entry["origin"]["steps"] if entry["origin"] else (1.0, 1.0)
+    drawn = inside(regions, pixels.shape[-2:], (y * 2**level, x * 2**level)) if regions else None
+    where, numbers = look(pixels, level, drawn, **settings)
     return where, level, numbers
 
 
@@ -140,18 +160,28 @@ def coarse_level(shape: Sequence[int], chunk: int) -> int:
 
 
 def look(
-    pixels: np.ndarray, level: int, *, contrast: float, window: int, margin: int, percentiles: tuple[float, float]
+    pixels: np.ndarray,
+    level: int,
+    drawn: np.ndarray | None = None,
+    *,
+    contrast: float,
+    window: int,
+    margin: int,
+    percentiles: tuple[float, float],
 ) -> tuple[np.ndarray, dict]:
     """Tissue (t, z, y, x) and statistics of one level (t, c, z, y, x) of an image.
 
     Parameters
     ----------
+    drawn : (y, x) bool, optional
+        Where there may be tissue.
     contrast, window, margin, percentiles
         See `write_mask`.
     """
     scaled = {"window": max(3, window >> level), "margin": margin >> level}
     planes = np.moveaxis(pixels, 1, 2)
     where = np.stack([[tissue(plane, contrast=contrast, **scaled) for plane in stack] for stack in planes])
+    where = where if drawn is None else where & drawn
     return where, statistics(pixels, where, percentiles)
 
 

@@ -126,6 +126,10 @@ def annotations(wildcards):
     return near(SAMPLES[wildcards.sample].labels)
 
 
+def regions(wildcards):
+    return near(SAMPLES[wildcards.sample].roi)
+
+
 def parts(wildcards):
     """Manifests of all parts of a sample's prediction."""
     return expand(PART, part=range(SAMPLES[wildcards.sample].parts), allow_missing=True)

@@ -48,7 +48,8 @@ rule truth:
 
 rule mask:
     input:
-        IMAGE,
+        image=IMAGE,
+        roi=regions,
     output:
         TISSUE,
     log:

@@ -3,9 +3,10 @@ from unetpipe.mask import write_mask
 
 log_to(snakemake.log[0])
 write_mask(
-    snakemake.input[0],
+    snakemake.input.image,
     snakemake.output[0],
     sample=snakemake.wildcards.sample,
+    roi=snakemake.input.roi,
     workers=snakemake.threads,
     **snakemake.params.args,
 )
