@@ -141,7 +141,7 @@ def _annotations(paths: list[str], inside: str, expected: int, sample: str) -> l
     failures: dict[str, Exception] = {}
     for path in paths:
         try:
-            found += open_series(path, inside)
+            found += open_series(path, inside, palette=False)
         except (ValueError, OSError) as error:
             failures[Path(path).name] = error
     raise_failures(sample, failures)

@@ -1,6 +1,7 @@
 """Opens any supported image file as a list of series. A format is one file of this folder.
 
-Each format module has `SUFFIXES` and `open_file(path) -> list[Series]`; those that hold arrays by name take that too.
+Each format module has `SUFFIXES` and `open_file(path) -> list[Series]`; those that hold arrays by name take that too,
+those that know palettes whether their colours are wanted.
 """
 
 import math
@@ -11,18 +12,21 @@ from unetpipe.readers.series import Series
 
 FORMATS = (tiff, slide, raster, numpy)
 HOLDERS = (hdf5, omezarr)  # of arrays with names
+PALETTES = (tiff, raster)
 MOST_BYTES = 2**42  # of a file's pixels; a plane of two million pixels a side
 MOST_TIMES = 50_000  # of a file's size that its pixels may have: empty slides in zstd reach 6000
 SUFFIXES = tuple(suffix for module in (*FORMATS, *HOLDERS) for suffix in module.SUFFIXES)
 
 
-def open_series(path: str | Path, inside: str = "") -> list[Series]:
+def open_series(path: str | Path, inside: str = "", *, palette: bool = True) -> list[Series]:
     """Open the series of an image file.
 
     Parameters
     ----------
     inside : str
         Array or group inside an HDF5 file or a Zarr store; the only one if not given.
+    palette : bool
+        The colours of a palette, and white where 0 means it, as of images; else the numbers, as of annotations.
 
     Raises
     ------
@@ -35,7 +39,7 @@ def open_series(path: str | Path, inside: str = "") -> list[Series]:
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
     try:
-        found = _open(path, inside)
+        found = _open(path, inside, palette=palette)
     except Exception as error:  # a damaged file may break a library anywhere
         if isinstance(error, ValueError | OSError) and path.name in str(error):
             raise
@@ -56,7 +60,7 @@ def _refuse_claims(path: Path, found: list[Series]) -> None:
         )
 
 
-def _open(path: Path, inside: str) -> list[Series]:
+def _open(path: Path, inside: str, *, palette: bool) -> list[Series]:
     name = path.name.lower()
     for holder in HOLDERS:
         if name.endswith(holder.SUFFIXES):
@@ -65,5 +69,5 @@ def _open(path: Path, inside: str) -> list[Series]:
         if name.endswith(module.SUFFIXES):
             if inside:
                 raise ValueError(f"{path}: only HDF5 and Zarr hold arrays by name; leave :/{inside} away")
-            return module.open_file(path)
+            return module.open_file(path, palette=palette) if module in PALETTES else module.open_file(path)
     raise ValueError(f"{path}: unknown image format; known suffixes are {' '.join(SUFFIXES)}")

@@ -9,8 +9,10 @@ import numpy as np
 import tifffile
 import zarr
 from defusedxml import ElementTree
+from tifffile import PHOTOMETRIC
 
 from unetpipe.readers.series import Region, Series, channel_names
+from unetpipe.readers.views import coloured, counted, inverted, opaque, oriented
 
 SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
 AXES = {"T": 0, "C": 1, "S": 1, "Z": 2, "I": 2, "Q": 2, "Y": 3, "X": 4}  # unnamed pages are a stack
@@ -18,13 +20,35 @@ MICROMETRES = {"µm": 1.0, "um": 1.0, "micron": 1.0, "nm": 1e-3, "mm": 1e3, "cm"
 RESOLUTION_UNITS = {2: 25400.0, 3: 10000.0}  # inch, centimetre
 
 
-def open_file(path: Path) -> list[Series]:
-    """The full resolution of every series of a file."""
+def open_file(path: Path, *, palette: bool = True) -> list[Series]:
+    """The full resolution of every series of a file.
+
+    Parameters
+    ----------
+    palette : bool
+        Colours instead of indices, and the inverse where 0 means white (of 1-bit masks nobody agrees on that).
+    """
     try:
         file = tifffile.TiffFile(path)
     except tifffile.TiffFileError as error:
         raise ValueError(f"{path}: not a TIFF file ({error})") from error
-    return [_open(path, file, number) for number in range(len(file.series))]
+    return [
+        _as_seen(_open(path, file, number), file.series[number].keyframe, palette=palette)
+        for number in range(len(file.series))
+    ]
+
+
+def _as_seen(series: Series, page, *, palette: bool) -> Series:
+    """Colours, white and orientation as the tags of a page say."""
+    kind = page.photometric
+    if kind == PHOTOMETRIC.PALETTE and palette and series.shape[1] == 1:
+        series = coloured(series, (page.colormap >> 8).astype(np.uint8))
+    if kind == PHOTOMETRIC.MINISWHITE and palette and series.dtype.kind == "u":
+        series = inverted(series)
+    if kind == PHOTOMETRIC.RGB and page.extrasamples and series.shape[1] == 3 + len(page.extrasamples):
+        series = opaque(series)
+    series = counted(series) if series.dtype.kind == "b" else series
+    return oriented(series, getattr(page.tags.get("Orientation"), "value", 1))
 
 
 def _open(path: Path, file, number: int) -> Series:
@@ -32,6 +56,8 @@ def _open(path: Path, file, number: int) -> Series:
     places = [AXES[axis] for axis in series.axes if axis in AXES]
     if len(set(places)) < len(series.axes):
         raise ValueError(f"{path}: axes {series.axes} do not fit t, c, z, y, x; save it as OME-TIFF with those")
+    if series.dtype.kind not in "biuf":
+        raise ValueError(f"{path}: pixels of type {series.dtype}; save it as integers or floating-point numbers")
     _check_whole(path, file, series)
     shape = [1] * 5
     for place, size in zip(places, series.shape, strict=True):
