@@ -7,7 +7,7 @@ those that know palettes whether their colours are wanted.
 import math
 from pathlib import Path
 
-from unetpipe.readers import hdf5, numpy, omezarr, raster, slide, tiff
+from unetpipe.readers import hdf5, numpy, omezarr, plugins, raster, slide, tiff
 from unetpipe.readers.series import Series
 
 FORMATS = (tiff, slide, raster, numpy)
@@ -33,7 +33,7 @@ def open_series(path: str | Path, inside: str = "", *, palette: bool = True) -> 
     FileNotFoundError
         If there is no such file.
     ValueError
-        If no format knows the suffix, or the file is not what its suffix says, or is cut short.
+        If nothing knows the suffix, no plugin of bioio either, or the file is not what its suffix says, or is cut short.
     """
     path = Path(path)
     if not path.exists():
@@ -70,4 +70,4 @@ def _open(path: Path, inside: str, *, palette: bool) -> list[Series]:
             if inside:
                 raise ValueError(f"{path}: only HDF5 and Zarr hold arrays by name; leave :/{inside} away")
             return module.open_file(path, palette=palette) if module in PALETTES else module.open_file(path)
-    raise ValueError(f"{path}: unknown image format; known suffixes are {' '.join(SUFFIXES)}")
+    return plugins.open_file(path, " ".join(SUFFIXES))
