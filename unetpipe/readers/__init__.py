@@ -33,7 +33,7 @@ def open_series(path: str | Path, inside: str = "", *, palette: bool = True) -> 
     FileNotFoundError
         If there is no such file.
     ValueError
-        If nothing knows the suffix, no plugin of bioio either, or the file is not what its suffix says, or is cut short.
+        If nothing knows the suffix, no plugin of bioio either, or the file is not what it says, or is cut short.
     """
     path = Path(path)
     if not path.exists():
