@@ -38,12 +38,17 @@ def write_hdf5(path):
         file["raw"] = PIXELS
 
 
+def write_slide(path):
+    tifffile.imwrite(path, np.stack([PIXELS] * 3, axis=-1), tile=(32, 32), photometric="rgb")
+
+
 WRITERS = {
     "tiles.tif": write_tiles,
     "strips.tif": write_strips,
     "a.png": lambda path: Image.fromarray(PIXELS).save(path),
     "a.npy": lambda path: np.save(path, PIXELS),
     "a.h5": write_hdf5,
+    "a.svs": write_slide,  # OpenSlide takes any tiled TIFF
 }
 
 

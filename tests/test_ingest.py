@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -301,3 +302,44 @@ def test_reading_a_tiff_directly_equals_reading_it_through_its_store(tmp_path, d
                 window = tuple(slice(int(low * n), max(int(low * n) + 1, int(high * n))) for n in series.shape)
                 np.testing.assert_array_equal(Planes(series)[window], as_zarr(series)[window])
     assert fits >= 3
+
+
+def write_several(folder, volume):
+    """An OME-TIFF of one file for each slice."""
+    names = [f"urn:uuid:{uuid.UUID(int=number + 1)}" for number in range(len(volume))]
+    planes = "".join(
+        f'<TiffData IFD="0" FirstZ="{z}" PlaneCount="1"><UUID FileName="z{z}.ome.tif">{name}</UUID></TiffData>'
+        for z, name in enumerate(names)
+    )
+    z, y, x = volume.shape
+    sides = f'DimensionOrder="XYZCT" Type="uint8" SizeX="{x}" SizeY="{y}" SizeZ="{z}" SizeC="1" SizeT="1"'
+    for number, name in enumerate(names):
+        xml = (
+            f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="{name}"><Image ID="Image:0">'
+            f'<Pixels ID="Pixels:0" {sides}><Channel ID="Channel:0:0" SamplesPerPixel="1"/>{planes}</Pixels></Image></OME>'
+        )
+        tifffile.imwrite(folder / f"z{number}.ome.tif", volume[number], description=xml, metadata=None)
+    return [folder / f"z{number}.ome.tif" for number in range(z)]
+
+
+def test_a_series_over_several_files_is_read_once(tmp_path):
+    volume = np.random.default_rng(0).integers(0, 255, (3, 40, 50)).astype(np.uint8)
+    files = write_several(tmp_path, volume)
+    folder = store(tmp_path, files)
+    assert len(read_attributes(folder / "zarr.json")["series"]) == 1
+    np.testing.assert_array_equal(level(folder)[0, 0], volume)
+    volume[1] = 7
+    write_several(tmp_path, volume)
+    np.testing.assert_array_equal(
+        level(store(tmp_path, files[:1]))[0, 0], volume
+    )  # another file than the named one changed
+    files[1].rename(tmp_path / "gone.tif")
+    with pytest.raises(RuntimeError, match=r"z0\.ome\.tif: 1 of 3 planes are missing, they lie in other files"):
+        store(tmp_path / "again", files[:1])
+
+
+@needs_data
+def test_a_part_of_a_series_whose_description_is_away_is_said_to_be_one(caplog):
+    (series,) = open_series(DATA / "ome-tiff" / "multifile-Z2.ome.tiff")
+    assert series.shape == (1, 1, 1, 24, 18)
+    assert "a part of a series that another file describes" in caplog.text

@@ -1,6 +1,7 @@
 """What others make of the stores: the OME-Zarr models accept them, tensorstore reads the same pixels."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -59,6 +60,21 @@ def test_tensorstore_reads_the_same_pixels(store):
             spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(level)}}
             found = tensorstore.open(spec, read=True).result().read().result()
             np.testing.assert_array_equal(found, open_array(level)[...])
+
+
+def test_ome_zarr_py_reads_the_same_pixels(store):
+    pytest.importorskip("ome_zarr", reason="see benchmarks/requirements.txt")
+    from ome_zarr.io import parse_url
+    from ome_zarr.reader import Reader
+
+    for image in groups(store):
+        nodes = {Path(node.zarr.path): node for node in Reader(parse_url(str(image)))()}
+        for level, found in enumerate(nodes[image].data):
+            np.testing.assert_array_equal(found, open_array(image / str(level))[...])
+        labels = {path.parent for path in image.glob("labels/*/zarr.json")}
+        assert labels <= nodes.keys()
+        for label in labels:
+            np.testing.assert_array_equal(nodes[label].data[0], open_array(label / "0")[...])
 
 
 def test_a_viewer_is_told_which_grey_values_to_show(store):

@@ -98,14 +98,18 @@ def ingest(
 def _open_all(paths, inside, wanted: Callable[[Series], Series], failures) -> dict[str, tuple[str, Series]]:
     """The series of all files by their number in the store; a file that does not open fails alone."""
     opened: dict[str, tuple[str, Series]] = {}
+    shared: set[tuple] = set()  # series of several files, each of which would give them again
     for path in paths:
         try:
             found = [wanted(series) for series in open_series(path, inside)]
         except (ValueError, OSError) as error:
             failures[Path(path).name] = error
             continue
-        for series in found:
-            opened[str(len(opened))] = (path, series)
+        for number, series in enumerate(found):
+            if (series.files, number) not in shared:
+                opened[str(len(opened))] = (path, series)
+            if series.files:
+                shared.add((series.files, number))
     return opened
 
 
@@ -160,7 +164,7 @@ def _channel_number(series: Series, channel: str | int) -> int:
 def _pyramid(store: Path, number: str, path: str, series: Series, chunk: int, shard: int) -> Pyramid:
     """Its blocks are those of this file's content at this place: another file's are never taken for them."""
     shapes = level_shapes(series.shape, chunk)
-    source = digest([source_digest(path), series.name])
+    source = digest([[source_digest(file) for file in series.files or [path]], series.name])
     return Pyramid(number, store / number, shapes, series.dtype, series.read, chunk, shard, source=source)
 
 

@@ -25,6 +25,7 @@ class Series(NamedTuple):
     channels: tuple[str, ...]
     read: Callable[[Region], np.ndarray]  # safe to call from several threads
     origin: Plane | None = None
+    files: tuple[str, ...] = ()  # all that it is read from, where they are several
 
 
 def plain_axes(name: str, shape: tuple[int, ...]) -> str:

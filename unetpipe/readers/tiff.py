@@ -1,5 +1,6 @@
 """TIFF of every layout that tifffile reads, OME-TIFF, ImageJ and pyramids among them."""
 
+import logging
 import math
 from itertools import product
 from pathlib import Path
@@ -15,6 +16,7 @@ from unetpipe.readers.series import Region, Series, channel_names
 from unetpipe.readers.views import coloured, counted, inverted, opaque, oriented
 
 SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
+logger = logging.getLogger(__name__)
 AXES = {"T": 0, "C": 1, "S": 1, "Z": 2, "I": 2, "Q": 2, "Y": 3, "X": 4}  # unnamed pages are a stack
 MICROMETRES = {"µm": 1.0, "um": 1.0, "micron": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
 RESOLUTION_UNITS = {2: 25400.0, 3: 10000.0}  # inch, centimetre
@@ -59,21 +61,31 @@ def _open(path: Path, file, number: int) -> Series:
     if series.dtype.kind not in "biuf":
         raise ValueError(f"{path}: pixels of type {series.dtype}; save it as integers or floating-point numbers")
     _check_whole(path, file, series)
+    files = sorted({page.parent.filehandle.path for page in series.pages if page is not None})
+    if "<BinaryOnly" in (file.ome_metadata or ""):
+        logger.warning("%s is a part of a series that another file describes; it is read as an image of its own", path)
     shape = [1] * 5
     for place, size in zip(places, series.shape, strict=True):
         shape[place] = size
     name = path.name.split(".")[0] + (f"-{number}" if len(file.series) > 1 else "")
     pixel_size = _ome_pixel_size(file, number) or _imagej_pixel_size(file) or _tag_pixel_size(series.keyframe)
+    channels, read = _channels(file, number, shape[1]), _reader(series, places)
     return Series(
-        name, tuple(shape), series.dtype, pixel_size, _channels(file, number, shape[1]), _reader(series, places)
+        name, tuple(shape), series.dtype, pixel_size, channels, read, files=tuple(files) if len(files) > 1 else ()
     )
 
 
 def _check_whole(path: Path, file, series) -> None:
     """Refuse a file that ends before its pixels do: tifffile would give zeros there."""
     size = path.stat().st_size
+    absent = sum(page is None for page in series.levels[0].pages)
+    if absent:
+        raise ValueError(
+            f"{path}: {absent} of {len(series.levels[0].pages)} planes are missing, they lie in other files; keep all "
+            "files of the series in one folder, under the names that its OME-XML gives them"
+        )
     for page in series.levels[0].pages:
-        if page is None or page.parent.filehandle.path != file.filehandle.path:
+        if page.parent.filehandle.path != file.filehandle.path:
             continue
         expected = math.prod(page.chunked)
         if len(page.dataoffsets) < expected:
