@@ -10,6 +10,7 @@ from numcodecs import LZ4, Blosc, Zlib
 
 from unetpipe.config import load_project, read_config
 from unetpipe.ingest import ingest
+from unetpipe.mask import write_mask
 from unetpipe.readers import open_series
 from unetpipe.store import open_array, read_attributes
 from unetpipe.truth import write_truth
@@ -165,3 +166,66 @@ def test_real_volumes(tmp_path):
         np.testing.assert_array_equal(open_array(Path(image).parent / "0" / "0")[0, 0], file["raw"][...])
         expected = list(map(float, file["raw"].attrs["element_size_um"]))
     assert read_attributes(image)["series"][0]["pixel_size"] == pytest.approx(expected)
+
+
+def tree(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture
+def foreign(tmp_path):
+    """A store that is used in place, as it was before."""
+    np.save(tmp_path / "a.npy", np.random.default_rng(2).integers(0, 255, (150, 130, 3), np.uint8))
+    root = tmp_path / "foreign.ome.zarr" / "zarr.json"
+    ingest([str(tmp_path / "a.npy")], str(root), sample="s", chunk=32, shard=64)
+    return root.parent, tree(root.parent)
+
+
+def test_a_store_is_used_in_place(foreign, tmp_path):
+    (source, before), own = foreign, tmp_path / "s.ome.zarr" / "zarr.json"
+    for _ in range(2):
+        ingest([str(source)], str(own), sample="s", chunk=32, shard=64, copy=False)
+        assert (own.parent / "0" / "1").is_symlink()
+        write_mask(str(own), str(tmp_path / "t.json"), sample="s", contrast=0)
+    np.testing.assert_array_equal(open_array(own.parent / "0" / "0")[...], open_array(source / "0" / "0")[...])
+    assert open_array(own.parent / "0" / "labels" / "tissue" / "0")[...].all()
+    linked = read_attributes(own)["series"]
+    ingest([str(source)], str(own), sample="s", chunk=32, shard=64)
+    assert not (own.parent / "0" / "1").is_symlink()
+    assert [one["shape"] for one in read_attributes(own)["series"]] == [one["shape"] for one in linked]
+    ingest([str(source)], str(own), sample="s", chunk=32, shard=64, copy=False)
+    assert tree(source) == before
+
+
+def test_another_source_in_place_removes_labels(foreign, tmp_path):
+    source, own = foreign[0], tmp_path / "s.ome.zarr" / "zarr.json"
+    ingest([str(source)], str(own), sample="s", chunk=32, shard=64, copy=False)
+    write_mask(str(own), str(tmp_path / "t.json"), sample="s", contrast=0)
+    open_array(source / "0" / "0", mode="r+")[0, 0, 0, :64, :64] = 7
+    ingest([str(source)], str(own), sample="s", chunk=32, shard=64, copy=False)
+    assert not (own.parent / "0" / "labels").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            {"chunk": 16},
+            r"its levels have y, x \[\(150, 130\).*until ingest.chunk 16 holds one\); set ingest.copy to true",
+        ),
+        ({"channels": ["red"]}, "all its channels, as it is; set ingest.copy to true"),
+    ],
+)
+def test_what_cannot_be_used_in_place_is_refused(foreign, tmp_path, change, says):
+    with pytest.raises(RuntimeError, match=says):
+        ingest(
+            [str(foreign[0])],
+            str(tmp_path / "s" / "zarr.json"),
+            **{"sample": "s", "chunk": 32, "shard": 64, "copy": False, **change},
+        )
+
+
+def test_a_file_cannot_be_used_in_place(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((40, 50), np.uint8))
+    with pytest.raises(RuntimeError, match=r"only OME-Zarr 0\.5 with axes t, c, z, y, x can be used in place"):
+        ingest([str(tmp_path / "a.npy")], str(tmp_path / "s" / "zarr.json"), sample="s", copy=False)

@@ -316,7 +316,7 @@ def write_several(folder, volume):
     for number, name in enumerate(names):
         xml = (
             f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="{name}"><Image ID="Image:0">'
-            f'<Pixels ID="Pixels:0" {sides}><Channel ID="Channel:0:0" SamplesPerPixel="1"/>{planes}</Pixels></Image></OME>'
+            f'<Pixels ID="Pixels:0" {sides}><Channel ID="Channel:0:0"/>{planes}</Pixels></Image></OME>'
         )
         tifffile.imwrite(folder / f"z{number}.ome.tif", volume[number], description=xml, metadata=None)
     return [folder / f"z{number}.ome.tif" for number in range(z)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unetpipe.blocks import Ledger, raise_failures
+from unetpipe.blocks import Done, Ledger, raise_failures
 from unetpipe.manifest import digest, source_digest
 from unetpipe.pyramid import Pyramid, is_finished, names_of, write_pyramids
 from unetpipe.readers import open_series
@@ -18,10 +18,12 @@ from unetpipe.store import (
     image_metadata,
     keep_first,
     level_shapes,
+    link_levels,
     open_array,
     publish_images,
     remove_labels,
     remove_strays,
+    unlink_levels,
     write_group,
 )
 
@@ -42,6 +44,7 @@ def ingest(
     pixel_size: float | None = None,
     override: bool = False,
     resample: float | None = None,
+    copy: bool = True,
     inside: str = "",
     workers: int = 1,
 ) -> None:
@@ -63,6 +66,8 @@ def ingest(
         `pixel_size` may contradict the file by more than 2 %.
     resample : float, optional
         µm along y and x to which all planes are brought, see `readers.rescaled`.
+    copy : bool
+        False: OME-Zarr 0.5 of the same axes and levels is linked to, not copied.
     inside : str
         Array or group inside each file, see `readers.open_series`.
     workers : int
@@ -76,16 +81,20 @@ def ingest(
     store = Path(output).parent
     settings = {"chunk": chunk, "shard": shard, "channels": channels, "pixel_size": pixel_size, "resample": resample}
     Path(output).unlink(missing_ok=True)
+    unlink_levels(store)
     with Ledger(store, "ingest", [REVISIONS["ingest"], settings]) as ledger:
         failures: dict[str, Exception] = {}
         wanted = partial(_select, channels=channels, pixel_size=pixel_size, override=override, resample=resample)
+        if not copy:
+            wanted = partial(_linkable, wanted=wanted, chunk=chunk)
         opened = _open_all(paths, inside, wanted, failures)
-        pyramids = [_pyramid(store, number, *opened[number], chunk, shard) for number in opened]
+        pyramids = [_pyramid(store, number, *opened[number], chunk, shard) for number in opened] if copy else []
         for pyramid in pyramids:
             if not is_finished(pyramid, ledger):
                 remove_labels(pyramid.folder)
         digests = write_pyramids(pyramids, ledger, failures, workers=workers)
         raise_failures(sample, {_title(name, opened): error for name, error in failures.items()})
+        digests |= {store / number: _link(store / number, opened[number][1], ledger) for number in opened if not copy}
         remove_strays(store, ledger.shards(tuple(names_of(pyramid) for pyramid in pyramids)))
         keep_first(store, len(opened))
         entries = [_entry(number, *opened[number], digests[store / number], chunk, shard) for number in opened]
@@ -111,6 +120,35 @@ def _open_all(paths, inside, wanted: Callable[[Series], Series], failures) -> di
             if series.files:
                 shared.add((series.files, number))
     return opened
+
+
+def _linkable(series: Series, wanted: Callable[[Series], Series], chunk: int) -> Series:
+    """The series, if its arrays can serve as they are."""
+    series = wanted(series)
+    if not series.levels:
+        raise ValueError(
+            f"{series.name}: only OME-Zarr 0.5 with axes t, c, z, y, x can be used in place, all its channels, as it "
+            "is; set ingest.copy to true"
+        )
+    found = [open_array(level).shape for level in series.levels]
+    if found != level_shapes(series.shape, chunk):
+        raise ValueError(
+            f"{series.name}: its levels have y, x {[shape[3:] for shape in found]}, used in place they must be "
+            f"{[shape[3:] for shape in level_shapes(series.shape, chunk)]} (halves, until ingest.chunk {chunk} holds "
+            "one); set ingest.copy to true"
+        )
+    return series
+
+
+def _link(folder: Path, series: Series, ledger: Ledger) -> str:
+    """Link to the levels of a series; the digest of what they hold."""
+    content = source_digest(series.levels[0])
+    name = f"{folder.name} linked {content}"
+    if name not in ledger.finished:
+        remove_labels(folder)
+    link_levels(folder, series.levels)
+    ledger.record(name, Done())
+    return content
 
 
 def _title(name: str, opened) -> str:
@@ -142,6 +180,7 @@ def _with_channels(series: Series, channels) -> Series:
     return series._replace(
         shape=shape,
         channels=tuple(series.channels[k] for k in index),
+        levels=(),
         read=partial(_read_channels, series.read, index),
     )
 

@@ -103,7 +103,7 @@ def remove_strays(folder, known: set[Path]) -> None:
     """Delete the shards under a folder that are not in `known` (of an earlier block size, say); labels stay."""
     for file in Path(folder).rglob("c/**/*"):
         if file.is_file() and file not in known and "labels" not in file.relative_to(folder).parts:
-            file.unlink()
+            file.unlink()  # never of a linked level: `**` does not follow links
 
 
 # ---------------------------------------------------------------- pyramids
@@ -222,6 +222,23 @@ def keep_first(folder, count: int) -> None:
     for path in Path(folder).glob("[0-9]*"):
         if int(path.name) >= count:
             shutil.rmtree(path)
+
+
+def link_levels(image, levels: Sequence[str]) -> None:
+    """Let the arrays of another store be the levels of an image."""
+    Path(image).mkdir(parents=True, exist_ok=True)
+    for number, folder in enumerate(levels):
+        own = Path(image) / str(number)
+        if own.exists():
+            shutil.rmtree(own)
+        own.symlink_to(Path(folder).resolve())
+
+
+def unlink_levels(store) -> None:
+    """Take back what `link_levels` did to the images of a store, before anything writes there."""
+    for path in Path(store).glob("[0-9]*/[0-9]*"):
+        if path.is_symlink():
+            path.unlink()
 
 
 def remove_labels(image) -> None:

@@ -65,7 +65,9 @@ def _image(place: Path, name: str, attributes: Any) -> Series:
     channels = [channel.get("label") for channel in attributes.get("omero", {}).get("channels", [])]
     count = array.shape[letters.index("c")] if "c" in letters else 1
     named = tuple(map(str, channels)) if len(channels) == count and all(channels) else None
-    return lazy(name, array, letters, _pixel_size(axes, [scales, level]), named)
+    series = lazy(name, array, letters, _pixel_size(axes, [scales, level]), named)
+    own = letters == "tczyx" and array.metadata.zarr_format == 3
+    return series._replace(levels=tuple(str(place / one["path"]) for one in scales["datasets"])) if own else series
 
 
 def _pixel_size(axes: list, holders: list[dict]) -> tuple[float, float, float] | None:

@@ -43,7 +43,7 @@ def rescaled(series: Series, pixel_size: float) -> Series:
 
     depth = series.pixel_size[0]
     size = (depth, pixel_size, pixel_size)
-    return series._replace(shape=(*series.shape[:3], *sides), pixel_size=size, read=read, origin=origin)
+    return series._replace(shape=(*series.shape[:3], *sides), pixel_size=size, read=read, origin=origin, levels=())
 
 
 def nearest(read: Callable[[Region], np.ndarray], origin: Plane) -> Callable[[Region], np.ndarray]:

@@ -26,6 +26,7 @@ class Series(NamedTuple):
     read: Callable[[Region], np.ndarray]  # safe to call from several threads
     origin: Plane | None = None
     files: tuple[str, ...] = ()  # all that it is read from, where they are several
+    levels: tuple[str, ...] = ()  # folders of the Zarr arrays (t, c, z, y, x) of format 3 that hold it and its halves
 
 
 def plain_axes(name: str, shape: tuple[int, ...]) -> str:
