@@ -30,7 +30,7 @@ LAYERS = [
         "halving",
         "regions",
     },
-    {"store", "network", "augment", "checkpoint", "readers", "blocks", "config", "outlines", "needs"},
+    {"store", "network", "augment", "checkpoint", "readers", "blocks", "config", "outlines", "needs", "splitting"},
     {"pyramid", "tiles", "overlap_tile", "scoring", "inspection", "pretrained", "loss", "fitting"},
     {"saved", "seams"},
     {"ingest", "truth", "mask", "weights", "train", "predict", "label", "measure", "score", "demo", "export"},

@@ -41,6 +41,7 @@ class Survey(NamedTuple):
     first: np.ndarray  # raster index, in the image, of the first pixel of each
     low: list[np.ndarray]  # labels of the first plane along each axis
     high: list[np.ndarray | None]  # labels of the shared plane beyond the last, if there is one
+    boxes: np.ndarray  # (total, 2, axes): where each begins and ends in the image
 
 
 class Components:
@@ -54,6 +55,8 @@ class Components:
         Pixels per axis.
     structure : (3, …) bool
         Which of its neighbours a pixel is connected to, as in `scipy.ndimage.label`.
+    boxes : bool
+        Whether to find their bounding boxes too.
     workers : int
         Threads; each holds one block.
 
@@ -63,6 +66,8 @@ class Components:
         Pixels of each component.
     first : (n,) int64
         Raster index of the first pixel of each.
+    low, high : (n, axes) int64
+        Where the box of each begins and ends, if asked for.
     """
 
     def __init__(
@@ -72,10 +77,11 @@ class Components:
         block: Sequence[int],
         structure: np.ndarray,
         *,
+        boxes: bool = False,
         workers: int = 1,
     ):
         self.foreground, self.shape, self.block = foreground, tuple(shape), tuple(block)
-        self.structure = structure
+        self.structure, self.boxed = structure, boxes
         grid = [range(-(-size // step)) for size, step in zip(shape, block, strict=True)]
         indices = list(product(*grid))
         jobs = [dask.delayed(self._survey, pure=False)(index) for index in indices]
@@ -113,7 +119,20 @@ class Components:
             raster[1:],
             [np.take(local, 0, axis) for axis in range(local.ndim)],
             [self._shared(local, inside, axis) for axis in range(local.ndim)],
+            self._boxes(local[inside], count, core) if self.boxed else np.zeros((count, 2, 0), np.int64),
         )
+
+    @staticmethod
+    def _boxes(local: np.ndarray, count: int, core: tuple[slice, ...]) -> np.ndarray:
+        """Of labels that do not occur, which lie beyond the block alone, a box that changes no other."""
+        found = np.empty((count, 2, local.ndim), np.int64)
+        found[:, 0], found[:, 1] = np.iinfo(np.int64).max, 0
+        corner = [part.start for part in core]
+        for number, box in enumerate(ndimage.find_objects(local, max_label=count)):
+            if box is not None:
+                found[number] = [[part.start for part in box], [part.stop for part in box]]
+                found[number] += corner
+        return found
 
     @staticmethod
     def _shared(local, inside, axis) -> np.ndarray | None:
@@ -132,6 +151,11 @@ class Components:
         np.add.at(self.sizes, root, np.concatenate([s.sizes for s in surveys.values()]))
         self.first = np.full(n, np.iinfo(np.int64).max)
         np.minimum.at(self.first, root, np.concatenate([s.first for s in surveys.values()]))
+        boxes = np.concatenate([s.boxes for s in surveys.values()])
+        self.low = np.full((n, boxes.shape[2]), np.iinfo(np.int64).max)
+        self.high = np.zeros((n, boxes.shape[2]), np.int64)
+        np.minimum.at(self.low, root, boxes[:, 0])
+        np.maximum.at(self.high, root, boxes[:, 1])
         self._roots = {i: root[offsets[i] : offsets[i] + s.total] for i, s in surveys.items()}
 
     @staticmethod

@@ -1,6 +1,7 @@
 """Makes objects of probabilities: components of the foreground, the same as those of the whole image."""
 
 import logging
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
@@ -10,10 +11,12 @@ import numpy as np
 
 from unetpipe.blocks import Done, Ledger, Task, raise_failures, run
 from unetpipe.components import Components, space_structure
+from unetpipe.geometry import relative_spacing
 from unetpipe.manifest import write_json
 from unetpipe.neighbours import close_gaps
 from unetpipe.pyramid import Pyramid, write_pyramids
 from unetpipe.revisions import REVISIONS
+from unetpipe.splitting import Pieces
 from unetpipe.store import label_path, level_shapes, open_array, publish_label, read_attributes, remove_strays
 
 logger = logging.getLogger(__name__)
@@ -27,6 +30,7 @@ class Settings(NamedTuple):
     min_size: int
     holes: int
     expand: int
+    split: float = 0.0
 
 
 def write_objects(
@@ -39,6 +43,7 @@ def write_objects(
     min_size: int = 64,
     holes: int = 64,
     expand: int = 1,
+    split: float = 0.0,
     workers: int = 1,
 ) -> None:
     """Write `labels/objects` of every series and, last, the manifest with the number of objects.
@@ -55,16 +60,26 @@ def write_objects(
         Smaller objects are dropped, holes up to this size are filled; pixels.
     expand : int
         Objects grow by so many pixels where they meet: half the gap that `weights` took.
+    split : float
+        Objects are parted where the distance to the background falls by more than this between two of its summits,
+        pixels, see `splitting.parted`; 0: never.
     workers : int
         Threads; each holds one shard with its context.
     """
     store, entries = Path(image).parent, read_attributes(image)["series"]
-    settings = Settings(threshold, min_size, holes, expand)
+    settings = Settings(threshold, min_size, holes, expand, split)
     predicted = read_attributes(probabilities)["series"]
     with Ledger(store, "objects", [REVISIONS["label"], predicted, settings]) as ledger:
         failures: dict[str, Exception] = {}
         found = {
-            e["path"]: Objects(Path(probabilities).parent / e["path"], e["shard"], settings, workers) for e in entries
+            e["path"]: Objects(
+                Path(probabilities).parent / e["path"],
+                e["shard"],
+                settings,
+                workers,
+                relative_spacing(e["pixel_size"], 3 if e["shape"][2] > 1 else 2),
+            )
+            for e in entries
         }
         counting = [Task(path, "components", objects.count) for path, objects in found.items()]
         run(counting, ledger, failures, workers=1)
@@ -91,9 +106,14 @@ class Objects:
         Array (t, K − 1, z, y, x) of p × 255.
     block : int
         Side of what one thread holds, pixels.
+    spacing : (y, x) or (z, y, x), optional
+        Relative size of a pixel; 1 everywhere if not given.
     """
 
-    def __init__(self, probabilities: Path, block: int, settings: Settings, workers: int):
+    def __init__(
+        self, probabilities: Path, block: int, settings: Settings, workers: int, spacing: Sequence[float] = (1, 1, 1)
+    ):
+        self.spacing = (1.0, *spacing)[-3:]
         self.array = open_array(probabilities)
         t, _, z, y, x = self.array.shape
         self.shape, self.block = (t, z, y, x), (1, 1, block, block)
@@ -101,21 +121,26 @@ class Objects:
         self.lock = Lock()
 
     @cached_property
-    def _found(self) -> tuple[Components, np.ndarray]:
-        """Components of the foreground without holes, and their ids."""
+    def _found(self) -> tuple[int, Callable]:
+        """How many objects there are, and what paints their ids."""
         read = self.foreground
         if self.settings.holes:
             empty = Components(self.background, self.shape, self.block, space_structure(CORNERS), workers=self.workers)
             filled = empty.sizes <= self.settings.holes
             read = partial(self._without_holes, empty, filled)
-        parts = Components(read, self.shape, self.block, space_structure(FACES), workers=self.workers)
-        return parts, parts.canonical_ids(parts.sizes >= self.settings.min_size)
+        split, least = self.settings.split, self.settings.min_size
+        parts = Components(read, self.shape, self.block, space_structure(FACES), boxes=split > 0, workers=self.workers)
+        if split:
+            pieces = Pieces(parts, height=split, min_size=least, spacing=self.spacing, workers=self.workers)
+            return pieces.count, pieces.paint
+        ids = parts.canonical_ids(parts.sizes >= least)
+        return int(ids.max(initial=0)), partial(parts.paint, values=ids)
 
     def count(self) -> Done:
         """Find all objects and note how many there are."""
         with self.lock:
-            _, ids = self._found
-        return Done(note=int(ids.max(initial=0)))
+            count, _ = self._found
+        return Done(note=count)
 
     def foreground(self, region) -> np.ndarray:
         """Where the classes but the background are more probable than the threshold."""
@@ -133,7 +158,7 @@ class Objects:
     def read(self, region) -> np.ndarray:
         """Ids in a region, objects grown."""
         with self.lock:
-            parts, ids = self._found
+            _, paint = self._found
         reach = 2 * self.settings.expand + 1
         window = [
             slice(max(0, part.start - reach), min(size, part.stop + reach))
@@ -143,7 +168,7 @@ class Objects:
             slice(part.start - wide.start, part.stop - wide.start)
             for part, wide in zip(region[2:], window, strict=True)
         ]
-        labels = parts.paint((*region[:2], *window), ids)
+        labels = paint((*region[:2], *window))
         for plane in np.ndindex(labels.shape[:2]):
             labels[plane] = close_gaps(labels[plane], self.settings.expand)
         return labels[:, :, inside[0], inside[1]]

@@ -1,0 +1,145 @@
+"""Fused objects are parted at their waists, the same whatever the blocks."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import ndimage
+from skimage.measure import label
+from skimage.segmentation import watershed
+
+from unetpipe import splitting
+from unetpipe.components import Components, space_structure
+from unetpipe.label import Objects, Settings
+from unetpipe.splitting import Pieces, parted
+from unetpipe.store import create_array
+
+AROUND = [(1, 1), (1, 1)]
+
+
+def discs(shape, centres, radius):
+    grid = np.indices(shape)
+    return np.any([((grid - np.reshape(c, (-1, 1, 1))) ** 2).sum(axis=0) <= radius**2 for c in centres], axis=0)
+
+
+def test_two_discs_that_overlap_are_two():
+    mask = discs((40, 60), [(20, 18), (20, 38)], 12)
+    pieces = parted(mask, 1.0, AROUND, (1.0, 1.0))
+    assert pieces.max() == 2
+    np.testing.assert_array_equal(pieces > 0, mask)
+    np.testing.assert_array_equal(pieces[:, :28] == pieces[20, 18], mask[:, :28])  # parted at the waist, x = 28
+    assert parted(mask, 8.0, AROUND, (1.0, 1.0)).max() == 1
+
+
+@pytest.mark.parametrize("axes", [(12, 12), (8, 20)])
+def test_one_ellipse_is_one(axes):
+    y, x = np.indices((50, 60))
+    mask = ((y - 25) / axes[0]) ** 2 + ((x - 30) / axes[1]) ** 2 <= 1
+    assert parted(mask, 0.5, AROUND, (1.0, 1.0)).max() == 1
+
+
+def test_the_edge_of_the_image_is_no_background():
+    mask = discs((40, 60), [(0, 18), (0, 38)], 12)[:13]
+    middle = parted(mask, 1.0, [(0, 1), (1, 1)], (1.0, 1.0))
+    assert middle.max() == 2
+    assert parted(np.ones((9, 9), bool), 0.5, [(0, 0), (0, 0)], (1.0, 1.0)).max() == 1
+
+
+def test_slices_that_are_far_apart_count_as_far():
+    ball = np.zeros((5, 30, 50), bool)
+    ball[1:4] = discs((30, 50), [(15, 16), (15, 33)], 10)
+    around = [(1, 1)] * 3
+    assert parted(ball, 1.0, around, (5.0, 1.0, 1.0)).max() == 2
+    assert parted(ball, 1.0, around, (1.0, 1.0, 1.0)).max() == 1  # a flat plate: the nearest background is above it
+
+
+def scene(seed, shape):
+    field = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=shape), 2.5)
+    return field > np.quantile(field, 0.55)
+
+
+def rebuilt(seed, mask):
+    """Reconstruction by dilation, by its definition."""
+    while True:
+        grown = np.minimum(ndimage.grey_dilation(seed, size=(3, 3)), mask)
+        if (grown == seed).all():
+            return seed
+        seed = grown
+
+
+def summits(height, drop):
+    """Maxima between which it falls by more than so much, equal ones as one."""
+    levelled = rebuilt(height - drop, height)
+    return levelled - rebuilt(levelled - 1e-9, levelled) > 1e-10
+
+
+def on_the_whole(mask, height, min_size):
+    """By the definition, component by component of the whole image."""
+    parts, out, pieces = label(mask, connectivity=1), np.zeros(mask.shape, int), []
+    for number, box in enumerate(ndimage.find_objects(parts), start=1):
+        one = parts[box] == number
+        if one.sum() < min_size:
+            continue
+        pad = [(int(p.start > 0), int(p.stop < n)) for p, n in zip(box, mask.shape, strict=True)]
+        padded = np.pad(one, pad)
+        inner = tuple(slice(low, low + size) for (low, _), size in zip(pad, one.shape, strict=True))
+        distance = ndimage.distance_transform_edt(padded)[inner]
+        smooth = ndimage.gaussian_filter(distance, 1.0) * one
+        seeds, count = ndimage.label(summits(smooth, height) & one, np.ones((3, 3)))
+        found = watershed(-smooth, seeds, mask=one) if count > 1 and not padded.all() else one.astype(int)
+        for piece in range(1, found.max() + 1):
+            where = np.zeros(mask.shape, bool)
+            where[box] = found == piece
+            pieces += [where] if where.sum() >= min_size else []
+    for number, where in enumerate(sorted(pieces, key=lambda one: np.flatnonzero(one)[0]), start=1):
+        out[where] = number
+    return out
+
+
+@pytest.mark.parametrize("block", [16, 37, 200])
+@given(seed=st.integers(0, 10**6), height=st.sampled_from([0.3, 0.75, 2.0]), reach=st.sampled_from([0, 8, 256]))
+def test_blocks_give_the_pieces_of_the_whole(block, seed, height, reach):
+    mask = scene(seed, (70, 90))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(splitting, "REACH", reach)
+        structure, sides = space_structure(1), (1, 1, block, block)
+        parts = Components(lambda r: mask[None, None][r], (1, 1, 70, 90), sides, structure, boxes=True, workers=2)
+        pieces = Pieces(parts, height=height, min_size=12, spacing=(1.0, 1.0, 1.0), workers=2)
+    expected = on_the_whole(mask, height, 12)
+    assert pieces.count == expected.max()
+    for region in ((slice(0, 70), slice(0, 90)), (slice(30, 61), slice(13, 88))):
+        found = pieces.paint((slice(0, 1), slice(0, 1), *region))[0, 0]
+        np.testing.assert_array_equal(found, expected[region])
+
+
+def test_volumes_and_times_are_parted_apart():
+    mask = np.stack([scene(seed, (6, 40, 50)) for seed in (1, 2)])
+    structure = space_structure(1)
+    one, many = (
+        Pieces(
+            Components(lambda r: mask[r], mask.shape, sides, structure, boxes=True),
+            height=0.5,
+            min_size=5,
+            spacing=(2.0, 1.0, 1.0),
+            workers=1,
+        )
+        for sides in ((2, 6, 40, 50), (1, 4, 16, 16))
+    )
+    everything = tuple(slice(0, size) for size in mask.shape)
+    assert one.count == many.count > len(one.split) > 0
+    np.testing.assert_array_equal(one.paint(everything), many.paint(everything))
+
+
+def test_a_component_that_is_too_large_stays_whole_and_is_said_to(monkeypatch, caplog):
+    monkeypatch.setattr(splitting, "LARGEST", 500)
+    mask = discs((40, 60), [(20, 18), (20, 38)], 12)[None, None]
+    parts = Components(lambda r: mask[r], mask.shape, (1, 1, 32, 32), space_structure(1), boxes=True)
+    assert Pieces(parts, height=1.0, min_size=1, spacing=(1.0, 1.0, 1.0), workers=1).count == 1
+    assert "too large to be parted" in caplog.text
+
+
+def test_the_stage_parts_fused_objects(tmp_path):
+    mask = discs((40, 60), [(20, 18), (20, 38)], 12)
+    create_array(tmp_path / "0", (1, 1, 1, 40, 60), np.uint8, chunk=32, shard=64)[...] = 255 * mask[None, None, None]
+    for split, count in ((0.0, 1), (1.0, 2)):
+        assert Objects(tmp_path / "0", 32, Settings(0.5, 20, 10, 0, split), workers=2).count().note == count

@@ -1,0 +1,183 @@
+"""Parts components at their waists, each of them as a whole: it does not matter in which blocks they are read."""
+
+import logging
+import math
+import zlib
+from itertools import pairwise
+from typing import NamedTuple
+
+import dask
+import numpy as np
+from scipy import ndimage
+from skimage.morphology import local_maxima, reconstruction
+from skimage.segmentation import watershed
+
+from unetpipe.components import Components
+
+logger = logging.getLogger(__name__)
+SMOOTH = 1.0  # standard deviation of the Gaussian that the distance is smoothed with, pixels
+REACH = 256  # by so much a block is read beyond its end, where most of the components that begin in it end
+LARGEST = 2**24  # pixels of a box above which a component stays whole
+
+Region = tuple[slice, ...]
+
+
+def parted(mask: np.ndarray, height: float, pad: list[tuple[int, int]], spacing: tuple[float, ...]) -> np.ndarray:
+    """Pieces of one component, by a watershed of the smoothed distance to what is not component.
+
+    Parameters
+    ----------
+    mask : (*space) bool
+        The component in its box.
+    height : float
+        By so much the distance must fall between two pieces, pixels of the finest axis.
+    pad : list of (0 or 1, 0 or 1)
+        Whether something else lies beyond each side of the box: 0 at the edges of the image.
+    spacing : tuple of float
+        Size of a pixel along each axis.
+
+    Returns
+    -------
+    (*space) int32
+        1, 2, … in the pieces; their order is that of their summits.
+    """
+    whole = mask.astype(np.int32)
+    padded = np.pad(mask, pad)
+    if padded.all():
+        return whole
+    inner = tuple(slice(low, low + size) for (low, _), size in zip(pad, mask.shape, strict=True))
+    distance = ndimage.distance_transform_edt(padded, sampling=spacing)[inner]
+    smooth = ndimage.gaussian_filter(distance, [SMOOTH / size for size in spacing]) * mask
+    around = np.ones((3,) * mask.ndim, bool)
+    if ndimage.label((smooth == ndimage.maximum_filter(smooth, footprint=around)) & mask, around)[1] < 2:
+        return whole
+    levelled = reconstruction(smooth - height, smooth, footprint=around)
+    seeds, count = ndimage.label(local_maxima(levelled) & mask, around)
+    return watershed(-smooth, seeds, mask=mask) if count > 1 else whole
+
+
+class Piece(NamedTuple):
+    """A component of several pieces."""
+
+    box: Region
+    packed: bytes  # the pieces' numbers in the box
+    sizes: np.ndarray  # pixels of each
+    first: np.ndarray  # raster index, in the image, of the first pixel of each
+
+    @classmethod
+    def of(cls, box: Region, pieces: np.ndarray, shape: tuple[int, ...]) -> "Piece":
+        """From the pieces in their box, (t, z, y, x)."""
+        present, places = np.unique(pieces, return_index=True)
+        corners = np.unravel_index(places[present > 0], pieces.shape)
+        first = np.ravel_multi_index([c + part.start for c, part in zip(corners, box, strict=True)], shape)
+        numbers = pieces.astype(np.uint16)
+        return cls(box, zlib.compress(numbers.tobytes(), 1), np.bincount(pieces.ravel())[1:], first)
+
+    def numbers(self) -> np.ndarray:
+        """The pieces' numbers in the box."""
+        shape = [part.stop - part.start for part in self.box]
+        return np.frombuffer(zlib.decompress(self.packed), np.uint16).reshape(shape)
+
+
+class Pieces:
+    """The objects of an image: its components, those of several summits in pieces.
+
+    Parameters
+    ----------
+    parts : Components
+        With their boxes.
+    height : float
+        See `parted`.
+    min_size : int
+        Smaller components and pieces are dropped, pixels.
+    spacing : (z, y, x)
+        Size of a pixel.
+    workers : int
+        Threads; each holds one block with what lies around it.
+
+    Attributes
+    ----------
+    count : int
+        Objects; their ids are in the order of their first pixels.
+    """
+
+    def __init__(self, parts: Components, *, height: float, min_size: int, spacing: tuple[float, ...], workers: int):
+        self.parts, self.height, self.spacing = parts, height, spacing
+        kept = np.flatnonzero(parts.sizes >= min_size)
+        jobs = [dask.delayed(self._split, pure=False)(mine) for mine in self._by_block(kept)]
+        found = dask.compute(*jobs, scheduler="threads", num_workers=workers)
+        self.split: dict[int, Piece] = {number: piece for pieces in found for number, piece in pieces.items()}
+        self._number(kept, min_size)
+
+    def _by_block(self, kept: np.ndarray) -> list[np.ndarray]:
+        """Components by the block in which their box begins."""
+        block = self.parts.low[kept] // np.array(self.parts.block)
+        order = np.lexsort(block.T)
+        ends = np.flatnonzero((np.diff(block[order], axis=0) != 0).any(axis=1)) + 1
+        return [mine for mine in np.split(kept[order], ends) if len(mine)]
+
+    def _box(self, number: int) -> Region:
+        return tuple(map(slice, self.parts.low[number].tolist(), self.parts.high[number].tolist()))
+
+    def _split(self, mine: np.ndarray) -> dict[int, Piece]:
+        """Those of a block's components that have several pieces."""
+        shape, block = np.array(self.parts.shape), np.array(self.parts.block)
+        start = self.parts.low[mine[0]] // block * block
+        stop = np.minimum(np.minimum(start + block + REACH, self.parts.high[mine].max(axis=0)), shape)
+        near = (self.parts.high[mine] <= stop).all(axis=1)
+        window = tuple(map(slice, start.tolist(), stop.tolist()))
+        shown = self._numbered(window) if near.any() else None
+        found = {}
+        for number, inside in zip(mine.tolist(), near.tolist(), strict=True):
+            box = self._box(number)
+            if math.prod(part.stop - part.start for part in box) > LARGEST:
+                logger.warning(
+                    "a component of %d pixels at %s is too large to be parted", self.parts.sizes[number], box
+                )
+                continue
+            moved = tuple(slice(b.start - w.start, b.stop - w.start) for b, w in zip(box, window, strict=True))
+            labels = shown[moved] if inside and shown is not None else self._numbered(box)
+            pieces = self._pieces(labels == number + 1, box)
+            if pieces.max() > 1:
+                found[number] = Piece.of(box, pieces, self.parts.shape)
+        return found
+
+    def _numbered(self, region: Region) -> np.ndarray:
+        """Numbers of the components from 1."""
+        return self.parts.paint(region, np.arange(1, len(self.parts.sizes) + 1, dtype=np.int64))
+
+    def _pieces(self, mask: np.ndarray, box: Region) -> np.ndarray:
+        axes = [axis for axis in (1, 2, 3) if self.parts.shape[axis] > 1] or [3]
+        pad = [(int(box[axis].start > 0), int(box[axis].stop < self.parts.shape[axis])) for axis in axes]
+        flat = mask.reshape([mask.shape[axis] for axis in axes])
+        return parted(flat, self.height, pad, tuple(self.spacing[axis - 1] for axis in axes)).reshape(mask.shape)
+
+    def _number(self, kept: np.ndarray, min_size: int) -> None:
+        """Ids of whole components, and of the pieces of the others."""
+        whole = np.array([number for number in kept.tolist() if number not in self.split], np.int64)
+        split = [*self.split.items()]
+        first = np.concatenate([self.parts.first[whole], *(piece.first for _, piece in split)])
+        sizes = np.concatenate([self.parts.sizes[whole], *(piece.sizes for _, piece in split)])
+        large = np.flatnonzero(sizes >= min_size)
+        ids = np.zeros(len(first), np.uint32)
+        ids[large[np.argsort(first[large])]] = np.arange(1, len(large) + 1)
+        self.count, self.ids = len(large), np.zeros(len(self.parts.sizes), np.uint32)
+        self.ids[whole] = ids[: len(whole)]
+        ends = len(whole) + np.cumsum([0, *(len(piece.sizes) for _, piece in split)])
+        self.piece_ids = {n: ids[a:b] for (n, _), (a, b) in zip(split, pairwise(ends), strict=True)}
+        self.numbers = np.array([number for number, _ in split], np.int64)
+
+    def paint(self, region: Region) -> np.ndarray:
+        """Ids in a region."""
+        out = self.parts.paint(region, self.ids)
+        low, high = (np.array([getattr(part, end) for part in region]) for end in ("start", "stop"))
+        meets = (self.parts.low[self.numbers] < high).all(axis=1) & (self.parts.high[self.numbers] > low).all(axis=1)
+        for number in self.numbers[meets].tolist():
+            piece = self.split[number]
+            both = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(piece.box, region, strict=True)]
+            source = tuple(slice(s.start - b.start, s.stop - b.start) for s, b in zip(both, piece.box, strict=True))
+            target = tuple(slice(s.start - r.start, s.stop - r.start) for s, r in zip(both, region, strict=True))
+            numbers = piece.numbers()[source]
+            own = numbers > 0
+            out[target][own] = self.piece_ids[number][numbers[own] - 1]
+        return out
