@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from unetpipe.readers.series import Series, lazy
+from unetpipe.readers.series import RGB, Series, lazy
 
 
 def open_file(path: Path, known: str) -> list[Series]:
@@ -44,9 +44,9 @@ def _scene(path: Path, image: Any, number: int, count: int) -> Series:
     pixels = image.get_image_dask_data("TSZYX" if coloured else "TCZYX")
     sizes = image.physical_pixel_sizes
     pixel_size = (float(sizes.Z or 1.0), float(sizes.Y), float(sizes.X)) if sizes.Y and sizes.X else None
-    names = None if coloured else tuple(map(str, image.channel_names or ()))
+    names = RGB if coloured else tuple(map(str, image.channel_names or ()))
     name = path.name.split(".")[0] + (f"-{number}" if count > 1 else "")
-    return lazy(name, Computed(pixels), "tczyx", pixel_size, names if names and len(names) == pixels.shape[1] else None)
+    return lazy(name, Computed(pixels), "tczyx", pixel_size, names if len(names) == pixels.shape[1] else None)
 
 
 class Computed:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 Region = tuple[slice, ...]  # t, c, z, y, x
+RGB = ("red", "green", "blue")
 
 
 class Plane(NamedTuple):
@@ -67,9 +68,9 @@ def lazy(name: str, array: Any, axes: str, pixel_size=None, channels: tuple[str,
         pixels = np.asarray(array[tuple(region[place] for place in places)], dtype)
         return np.expand_dims(pixels.transpose(order), missing)
 
-    return Series(name, tuple(shape), dtype, pixel_size, channels or channel_names(shape[1]), read)
+    return Series(name, tuple(shape), dtype, pixel_size, channels or channel_names(shape[1], axes), read)
 
 
-def channel_names(count: int) -> tuple[str, ...]:
-    """Names for channels that have none: red, green, blue, or their numbers."""
-    return ("red", "green", "blue") if count == 3 else tuple(str(k) for k in range(count))
+def channel_names(count: int, axes: str) -> tuple[str, ...]:
+    """Names for channels that have none: red, green, blue where the three of a pixel lie side by side, or numbers."""
+    return RGB if count == 3 and axes[-1] in "cs" else tuple(str(k) for k in range(count))

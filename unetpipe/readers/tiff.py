@@ -12,13 +12,14 @@ import zarr
 from defusedxml import ElementTree
 from tifffile import PHOTOMETRIC
 
-from unetpipe.readers.series import Region, Series, channel_names
+from unetpipe.readers.series import RGB, Region, Series
 from unetpipe.readers.views import coloured, counted, inverted, opaque, oriented
 
 SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
 logger = logging.getLogger(__name__)
 AXES = {"T": 0, "C": 1, "S": 1, "Z": 2, "I": 2, "Q": 2, "Y": 3, "X": 4}  # unnamed pages are a stack
 MICROMETRES = {"µm": 1.0, "um": 1.0, "micron": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
+COLOURS = (PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR)
 RESOLUTION_UNITS = {2: 25400.0, 3: 10000.0}  # inch, centimetre
 
 
@@ -190,7 +191,9 @@ def _ome_image(file, number: int):
 def _channels(file, number: int, count: int) -> tuple[str, ...]:
     pixels = _ome_image(file, number)
     names = [] if pixels is None else [channel.get("Name") for channel in pixels.findall("{*}Channel")]
-    return tuple(names) if len(names) == count and all(names) else channel_names(count)
+    known = tuple(names) if len(names) == count and all(names) else None
+    colours = RGB if count == 3 and file.series[number].keyframe.photometric in COLOURS else None
+    return known or colours or tuple(str(k) for k in range(count))
 
 
 def _ome_pixel_size(file, number: int):

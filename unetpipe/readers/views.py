@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from unetpipe.readers.series import Region, Series, channel_names
+from unetpipe.readers.series import RGB, Region, Series
 
 ORIENTATIONS = {  # of the tag: whether rows are columns, then whether they run from bottom to top, from right to left
     2: (False, False, True),
@@ -55,7 +55,7 @@ def coloured(series: Series, palette: np.ndarray) -> Series:
         return np.moveaxis(palette[region[1]][:, index], 0, 1)
 
     shape = (series.shape[0], 3, *series.shape[2:])
-    return series._replace(shape=shape, dtype=palette.dtype, channels=channel_names(3), read=read)
+    return series._replace(shape=shape, dtype=palette.dtype, channels=RGB, read=read)
 
 
 def inverted(series: Series) -> Series:
@@ -67,7 +67,7 @@ def inverted(series: Series) -> Series:
 def opaque(series: Series) -> Series:
     """The colours alone, without what follows them."""
     shape = (series.shape[0], 3, *series.shape[2:])
-    return series._replace(shape=shape, channels=channel_names(3))
+    return series._replace(shape=shape, channels=RGB)
 
 
 def counted(series: Series) -> Series:
