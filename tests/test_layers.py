@@ -34,7 +34,7 @@ LAYERS = [
     {"pyramid", "tiles", "overlap_tile", "scoring", "inspection", "pretrained", "loss", "fitting"},
     {"saved", "seams"},
     {"ingest", "truth", "mask", "weights", "train", "predict", "label", "measure", "score", "demo", "export"},
-    {"report", "figures", "trained", "plan"},
+    {"report", "figures", "trained", "plan", "tuning"},
     {"cli"},
 ]
 LEVEL = {name: number for number, names in enumerate(LAYERS) for name in names}

@@ -42,6 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
     _add_inspect(commands)
     _add_predict(commands)
     _add_plan(commands)
+    _add_tune(commands)
     exported = commands.add_parser("export", help="write a trained network as ONNX or as bioimage.io package")
     exported.add_argument("network", type=Path, help="results/network/all/network.json")
     exported.add_argument("output", type=Path, help="FILE.onnx, or FILE.zip: a package for Fiji, QuPath and ilastik")
@@ -121,6 +122,26 @@ def _add_plan(commands) -> None:
     planned.add_argument("--data", type=Path, help="instead of the config's key data")
     planned.add_argument("--threads", type=int, default=os.cpu_count(), help="of a job (%(default)s)")
     planned.set_defaults(run=_plan)
+
+
+def _add_tune(commands) -> None:
+    tuned = commands.add_parser(
+        "tune",
+        help="which threshold, splitting and smallest size suit the images of split val best",
+        description="Labels and scores the predicted images of split val with other settings of the section label; "
+        "prints the best, that of the run among them, and what to set.",
+        epilog="example: unetpipe tune my/results --metric f1",
+    )
+    tuned.add_argument("results", type=Path)
+    tuned.add_argument("samples", nargs="*", help="all of split val if not given")
+    tuned.add_argument(
+        "--metric",
+        default="ap",
+        choices=("f1", "ap", "mean_iou", "rand", "information", "pixel_error"),
+        help="(%(default)s)",
+    )
+    tuned.add_argument("--threads", type=int, default=os.cpu_count(), help="(%(default)s)")
+    tuned.set_defaults(run=_tune)
 
 
 def _demo_data(options) -> None:
@@ -204,6 +225,21 @@ def _plan(options) -> None:
     network = make_network(config, options.config.parent, sizes)
     plan = Plan(config, samples, sizes, network)
     print(table(plan.lines(calibrate(plan.config, network, plan.tiles(), options.threads))))
+
+
+def _tune(options) -> None:
+    from unetpipe.tuning import choose_samples, tune
+
+    samples = choose_samples(options.results, options.samples)
+    table = tune(options.results, samples, metric=options.metric, workers=options.threads)
+    shown = table[(table.index < 8) | table.now]
+    figures = ["f1", "ap", "mean_iou", "pixel_error", "rand", "information"]
+    print(f"{', '.join(samples)}: {int(table.images[0])} images, the best by {options.metric} first; * as in this run")
+    columns = ["threshold", "split", "min_size", "holes", "expand", *figures]
+    lines = shown[columns].assign(now=["*" if now else "" for now in shown.now]).rename(columns={"now": ""})
+    print(lines.to_string(index=False, float_format="%.3f"))
+    best = table.iloc[0]
+    print(f"\nlabel:\n  threshold: {best.threshold}\n  split: {best.split}\n  min_size: {best.min_size}")
 
 
 def _picture(options) -> None:

@@ -1,0 +1,110 @@
+"""Chooses how objects are made of probabilities, by scores of images that neither trained nor test the network."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from itertools import product
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from unetpipe.geometry import relative_spacing
+from unetpipe.label import Objects, Settings
+from unetpipe.log import Progress
+from unetpipe.manifest import read_json
+from unetpipe.scoring import score_image, summary
+from unetpipe.store import label_path, open_array, read_attributes
+
+logger = logging.getLogger(__name__)
+THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+SPLITS = (0.0, 0.5, 1.0, 2.0)  # pixels
+SIZES = (0.25, 0.5, 2.0, 4.0)  # times the smallest size as it is
+LOWER = ("pixel_error",)  # is better
+
+
+class Series(NamedTuple):
+    """One annotated and predicted series."""
+
+    probabilities: Path
+    labels: Path  # folder of its labels
+    spacing: tuple[float, ...]
+    shard: int
+
+
+def choose_samples(results: Path, names: Sequence[str]) -> list[str]:
+    """The named samples, or all of split val.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or one of them is there to test the result.
+    """
+    scores = results / "scores.tsv"
+    table = pd.read_csv(scores, sep="\t") if scores.exists() else pd.DataFrame({"sample": [], "split": []})
+    splits = dict(zip(table["sample"].astype(str), table.split, strict=True))
+    chosen = list(names) or [name for name, split in splits.items() if split == "val"]
+    for name in chosen:
+        if splits.get(name) != "val":
+            said = f"is in split {splits[name]}" if name in splits else "was not scored"
+            raise ValueError(
+                f'sample "{name}" {said}; choose on images of split val, and keep those of test for the end'
+            )
+    if not chosen:
+        raise ValueError(f"{results} has no scored sample of split val; put annotated images aside in that split")
+    return chosen
+
+
+def tune(results: Path, samples: Sequence[str], *, metric: str = "ap", workers: int = 1) -> pd.DataFrame:
+    """Scores of other thresholds and splits, then of other smallest sizes with the best of them.
+
+    Parameters
+    ----------
+    results : path
+        Of a run.
+    samples : sequence of str
+        See `choose_samples`.
+    metric : str
+        Figure of `scoring.summary` by which settings are better.
+
+    Returns
+    -------
+    DataFrame
+        One row for each setting, the best first; `now` marks the setting of the run.
+    """
+    settings = [Settings(**read_json(results / "objects" / f"{name}.json")["settings"]) for name in samples]
+    if len(set(settings)) > 1:
+        raise ValueError(f"samples {', '.join(samples)} were labelled with different settings; run the workflow again")
+    now, sign = settings[0], -1 if metric in LOWER else 1
+    series = [one for name in samples for one in _series(results, name)]
+    wanted = {now: None} | {now._replace(threshold=t, split=s): None for t, s in product(THRESHOLDS, SPLITS)}
+    progress = Progress(len(wanted) + len(SIZES), "settings")
+    rows = [_row(series, one, now, workers, progress) for one in wanted]
+    best = max(rows, key=lambda row: sign * row[metric])
+    sizes = sorted({round(now.min_size * factor) for factor in SIZES} - {now.min_size})
+    chosen = Settings(**{name: best[name] for name in Settings._fields})
+    rows += [_row(series, chosen._replace(min_size=size), now, workers, progress) for size in sizes]
+    order = np.argsort([-sign * row[metric] for row in rows], kind="stable")
+    return pd.DataFrame([rows[number] for number in order])
+
+
+def _series(results: Path, name: str) -> Iterator[Series]:
+    store = results / "images" / f"{name}.ome.zarr"
+    for entry in read_attributes(store / "zarr.json")["series"]:
+        spacing = relative_spacing(entry["pixel_size"], 3 if entry["shape"][2] > 1 else 2)
+        found = results / "probabilities" / f"{name}.zarr" / entry["path"]
+        yield Series(found, label_path(store, entry["path"], "truth").parent, spacing, entry["shard"])
+
+
+def _row(series: list[Series], settings: Settings, now: Settings, workers: int, progress: Progress) -> dict:
+    figures = pd.DataFrame([_score(one, settings, workers) for one in series]).assign(sample="", split="")
+    progress.advance()
+    total = summary(figures).iloc[0].drop(["sample", "split"]).to_dict()
+    return {**settings._asdict(), **total, "now": settings == now}
+
+
+def _score(series: Series, settings: Settings, workers: int) -> dict:
+    objects = Objects(series.probabilities, series.shard, settings, workers, series.spacing)
+    found = objects.read(tuple(slice(0, size) for size in objects.shape))
+    truth, classes = (open_array(series.labels / name / "0")[...] for name in ("truth", "classes"))
+    return score_image(truth, found, classes, iou=0.5)
