@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import zarr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenes import prepare
 from scipy import ndimage
@@ -38,6 +38,7 @@ def on_the_whole(probability, threshold, min_size, holes, expand):
 
 
 @pytest.mark.parametrize("block", [16, 37, 200])
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10**6), threshold=st.sampled_from([0.4, 0.5, 0.6]), expand=st.integers(0, 3))
 def test_blocks_give_the_objects_of_the_whole(tmp_path_factory, block, seed, threshold, expand):
     probability = blurred_noise((70, 90), seed)

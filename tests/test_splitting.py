@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 from skimage.measure import label
@@ -97,6 +97,7 @@ def on_the_whole(mask, height, min_size):
 
 
 @pytest.mark.parametrize("block", [16, 37, 200])
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10**6), height=st.sampled_from([0.3, 0.75, 2.0]), reach=st.sampled_from([0, 8, 256]))
 def test_blocks_give_the_pieces_of_the_whole(block, seed, height, reach):
     mask = scene(seed, (70, 90))

@@ -123,7 +123,7 @@ def test_two_halves_get_a_gap_of_the_asked_width():
     assert (opened == 0).sum(axis=1).tolist() == [4] * 6
 
 
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(seed=st.integers(0, 10**6), sigma=st.floats(1, 4), gap=st.integers(2, 5), dimensions=st.sampled_from([2, 3]))
 def test_blocks_give_what_the_whole_gives(tmp_path_factory, seed, sigma, gap, dimensions):
     folder = tmp_path_factory.mktemp("weights")
