@@ -19,8 +19,8 @@ from unetpipe.saved import save_network
 
 NOTE = {"channels": ["phase contrast", "DAPI"], "percentiles": [1, 99]}
 NETWORKS = {
-    "plane": lambda: UNet(features=3, depth=2, channels=2, classes=3, normalise=True),
-    "volume": lambda: UNet(features=2, depth=2, channels=2, dimensions=3, spacing=(3, 1, 1), downsample="stride"),
+    "plane": lambda: UNet(features=3, depth=1, channels=2, classes=3, normalise=True),
+    "volume": lambda: UNet(features=2, depth=1, channels=2, dimensions=3, spacing=(3, 1, 1), downsample="stride"),
     "pretrained": lambda: PretrainedUNet(backbone="test_resnet", depth=2, features=2, channels=2),
 }
 
