@@ -183,8 +183,10 @@ def foreign(tmp_path):
 
 def test_a_store_is_used_in_place(foreign, tmp_path):
     (source, before), own = foreign, tmp_path / "s.ome.zarr" / "zarr.json"
+    ingest([str(source)], str(own), sample="s", chunk=16, shard=64)  # more levels than the source has
     for _ in range(2):
         ingest([str(source)], str(own), sample="s", chunk=32, shard=64, copy=False)
+        assert {path.name for path in (own.parent / "0").glob("[0-9]")} == {"0", "1", "2", "3"}
         assert (own.parent / "0" / "1").is_symlink()
         write_mask(str(own), str(tmp_path / "t.json"), sample="s", contrast=0)
     np.testing.assert_array_equal(open_array(own.parent / "0" / "0")[...], open_array(source / "0" / "0")[...])

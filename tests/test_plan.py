@@ -205,3 +205,12 @@ def test_tiles_are_those_that_training_takes():
     assert wanted_tiles(settings, 2000) == (388, 1)
     assert wanted_tiles(settings, 97) == (97, 16)
     assert wanted_tiles({**settings, "tile": 60, "batch": 3}, 97) == (60, 3)
+
+
+def test_the_plan_counts_the_pixels_that_are_stored(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((400, 600), np.uint8))
+    (tmp_path / "samples.tsv").write_text("sample\tpath\tlabels\tsplit\ns\ta.npy\ta.npy\ttrain\n")
+    (tmp_path / "config.yaml").write_text("samples: samples.tsv\n")
+    (sample,), _ = load_project(read_config(tmp_path / "config.yaml"), tmp_path)
+    assert measure_size(sample).pixels == 400 * 600
+    assert measure_size(sample, pixel_size=0.25, resample=0.5).pixels == 200 * 300

@@ -77,7 +77,9 @@ def test_finer_pixels_lie_on_the_line_between():
     ramp = np.tile(np.arange(0, 200, 10, dtype=np.float32), (20, 1))
     found = everything(rescaled(series(ramp, 1.0), 0.5))
     assert found.shape == (40, 40)
-    np.testing.assert_allclose(found[:, 1:-1], np.tile(10 * ((np.arange(1, 39) + 0.5) / 2 - 0.5), (40, 1)), rtol=1e-6)
+    np.testing.assert_allclose(
+        found[:, 1:-1], np.tile(10 * ((np.arange(1, 39) + 0.5) / 2 - 0.5), (40, 1)), rtol=1e-6
+    )  # float32
 
 
 def test_labels_are_those_under_the_centres():

@@ -221,7 +221,8 @@ def _plan(options) -> None:
     samples, problems = load_project(config, options.config.parent)
     if problems:
         raise SystemExit(f"mend first:\n{problems}")
-    sizes = {sample.name: measure_size(sample, config["ingest"]["resample"]) for sample in samples}
+    scale = {name: config["ingest"][name] for name in ("pixel_size", "resample")}
+    sizes = {sample.name: measure_size(sample, **scale) for sample in samples}
     network = make_network(config, options.config.parent, sizes)
     plan = Plan(config, samples, sizes, network)
     print(table(plan.lines(calibrate(plan.config, network, plan.tiles(), options.threads))))

@@ -146,6 +146,7 @@ def _link(folder: Path, series: Series, ledger: Ledger) -> str:
     name = f"{folder.name} linked {content}"
     if name not in ledger.finished:
         remove_labels(folder)
+    keep_first(folder, len(series.levels))
     link_levels(folder, series.levels)
     ledger.record(name, Done())
     return content

@@ -85,13 +85,12 @@ def _levels(pyramid: Pyramid, level: int) -> Iterator[Task]:
 
 def _write(arrays: list, read, region: Region, kind: str) -> Done:
     values = np.ascontiguousarray(read(region), dtype=arrays[0].dtype)
-    note, files = array_digest(values), []
-    for array in arrays:
-        files += write_region(array, region, values)
-        values = halve(values, kind=kind)
+    files = write_region(arrays[0], region, values)
+    if arrays[1:]:
         *front, y, x = region
-        region = (*front, *(slice(part.start // 2, -(-part.stop // 2)) for part in (y, x)))
-    return Done(files, note)
+        small = (*front, *(slice(part.start // 2, -(-part.stop // 2)) for part in (y, x)))
+        files += write_region(arrays[1], small, halve(values, kind=kind))
+    return Done(files, array_digest(values))
 
 
 def _halved(pyramid: Pyramid, level: int, region: Region) -> np.ndarray:

@@ -70,13 +70,13 @@ class Piece(NamedTuple):
         present, places = np.unique(pieces, return_index=True)
         corners = np.unravel_index(places[present > 0], pieces.shape)
         first = np.ravel_multi_index([c + part.start for c, part in zip(corners, box, strict=True)], shape)
-        numbers = pieces.astype(np.uint16)
+        numbers = pieces.astype(np.uint32)
         return cls(box, zlib.compress(numbers.tobytes(), 1), np.bincount(pieces.ravel())[1:], first)
 
     def numbers(self) -> np.ndarray:
         """The pieces' numbers in the box."""
         shape = [part.stop - part.start for part in self.box]
-        return np.frombuffer(zlib.decompress(self.packed), np.uint16).reshape(shape)
+        return np.frombuffer(zlib.decompress(self.packed), np.uint32).reshape(shape)
 
 
 class Pieces:

@@ -48,11 +48,11 @@ class Line(NamedTuple):
     seconds: float  # of all its jobs
 
 
-def measure_size(sample: Sample, resample: float | None = None) -> Size:
-    """Open all files of a sample; `resample` is the config's."""
+def measure_size(sample: Sample, *, pixel_size: float | None = None, resample: float | None = None) -> Size:
+    """Open all files of a sample; pixel size and the one to bring it to are the config's, see `ingest.ingest`."""
     series = [one for path in sample.files for one in open_series(path, sample.inside)]
-    if sample.pixel_size:
-        series = [one._replace(pixel_size=(1.0, sample.pixel_size, sample.pixel_size)) for one in series]
+    given = sample.pixel_size or pixel_size
+    series = [one._replace(pixel_size=(1.0, given, given)) for one in series] if given else series
     series = [rescaled(one, resample) for one in series] if resample else series
     return Size([one.shape for one in series], sum(math.prod(one.shape) * one.dtype.itemsize for one in series))
 

@@ -14,9 +14,7 @@ from unetpipe.saved import axes_of, read_notes
 from unetpipe.seams import Window, across, chosen
 from unetpipe.store import label_path, open_array, read_attributes
 
-WORTH = (
-    80e6  # pixels that repay compiling: 6 s of it, 0.02 to 0.2 s less for 512² (16 to 64 features, two cores, float32)
-)
+WORTH = 80e6  # pixels that repay compiling: 6 s of it, 0.02 to 0.2 s less for 512² (two cores, float32)
 
 SCALE = 1.25  # times the pixel size of the training images that an image's may be, and the inverse
 

@@ -11,9 +11,10 @@ SAME = 0.02  # relative difference of pixel sizes that is none
 
 
 def rescaled(series: Series, pixel_size: float) -> Series:
-    """The series with planes of that pixel size, unless they have it within 2 %: coarser ones are means.
+    """The series with planes of that pixel size, unless they have it within 2 %.
 
-    A pixel depends on its own surroundings alone, so that blocks are those of the whole.
+    Coarser pixels are means over their areas, finer ones lie on the line between. A pixel depends on its own
+    surroundings alone, so that blocks are those of the whole.
 
     Parameters
     ----------
