@@ -1,11 +1,12 @@
 """Connected components of an image that is only ever read block by block, as those of the whole at once.
 
-Every block is labelled together with one pixel of its next neighbours along each axis. The pixels
-that two blocks share say which of their labels are one component, diagonal contacts included. The
-labelling of a block is deterministic, so it is repeated when the result is written, not stored.
+Every block is labelled by itself; the pixels on both sides of the faces, edges and corners that blocks share say which
+of their labels are one component. The labelling of a block is deterministic, so it is repeated when the result is
+written, not stored.
 """
 
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -16,6 +17,10 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 Index = tuple[int, ...]
+Region = tuple[slice, ...]
+BATCH = 64  # blocks that are surveyed before they are joined to their neighbours
+LABEL = np.int32  # of SciPy's labels
+MOST_IDS = 2**32 - 2  # that fit uint32; its highest number stands for no object
 
 
 def space_structure(connectivity: int) -> np.ndarray:
@@ -23,6 +28,11 @@ def space_structure(connectivity: int) -> np.ndarray:
     structure = np.zeros((3, 3, 3, 3), dtype=bool)
     structure[1] = ndimage.generate_binary_structure(3, connectivity)
     return structure
+
+
+def id_type(count: int) -> np.dtype:
+    """Of the ids of so many objects."""
+    return np.dtype(np.uint32 if count <= MOST_IDS else np.uint64)
 
 
 def _label(mask: np.ndarray, structure: np.ndarray) -> np.ndarray:
@@ -34,14 +44,14 @@ def _label(mask: np.ndarray, structure: np.ndarray) -> np.ndarray:
 
 
 class Survey(NamedTuple):
-    """What one block tells its neighbours."""
+    """What is kept of one block, whose labels are 1 … n."""
 
-    total: int  # local labels 1 … total
-    sizes: np.ndarray  # pixels of each inside the block proper
-    first: np.ndarray  # raster index, in the image, of the first pixel of each
-    low: list[np.ndarray]  # labels of the first plane along each axis
-    high: list[np.ndarray | None]  # labels of the shared plane beyond the last, if there is one
-    boxes: np.ndarray  # (total, 2, axes): where each begins and ends in the image
+    sizes: np.ndarray  # (n,) pixels of each
+    first: np.ndarray  # (n,) raster index, in the image, of the first pixel of each
+    boxes: np.ndarray  # (n, 2, axes): where each begins and ends in the image
+    low: dict[int, np.ndarray]  # labels of the first plane along each axis, where another block lies before it
+    high: dict[int, np.ndarray]  # of the last, where another lies behind it
+    rims: dict[tuple[int, int], bytes]  # labels of the outermost pixels at the low (−1) and high (1) end of an axis
 
 
 class Components:
@@ -57,6 +67,8 @@ class Components:
         Which of its neighbours a pixel is connected to, as in `scipy.ndimage.label`.
     boxes : bool
         Whether to find their bounding boxes too.
+    rim : int
+        So many pixels of a block, along each of the last two axes, are painted without labelling it again.
     workers : int
         Threads; each holds one block.
 
@@ -72,104 +84,90 @@ class Components:
 
     def __init__(
         self,
-        foreground: Callable[[tuple[slice, ...]], np.ndarray],
+        foreground: Callable[[Region], np.ndarray],
         shape: Sequence[int],
         block: Sequence[int],
         structure: np.ndarray,
         *,
         boxes: bool = False,
+        rim: int = 0,
         workers: int = 1,
     ):
         self.foreground, self.shape, self.block = foreground, tuple(shape), tuple(block)
-        self.structure, self.boxed = structure, boxes
-        grid = [range(-(-size // step)) for size, step in zip(shape, block, strict=True)]
-        indices = list(product(*grid))
-        jobs = [dask.delayed(self._survey, pure=False)(index) for index in indices]
-        surveys = dask.compute(*jobs, scheduler="threads", num_workers=workers)
-        self._merge(dict(zip(indices, surveys, strict=True)))
+        self.structure, self.boxed, self.rim = structure, boxes, rim
+        self.grid = tuple(-(-size // step) for size, step in zip(shape, block, strict=True))
+        self.steps = list(_steps(structure, self.grid))
+        self._merge(*self._survey_all(workers))
 
-    def core(self, index: Index) -> tuple[slice, ...]:
+    def core(self, index: Index) -> Region:
         """The region of one block."""
         axes = zip(index, self.block, self.shape, strict=True)
         return tuple(slice(i * step, min((i + 1) * step, size)) for i, step, size in axes)
 
-    def _local(self, index: Index) -> np.ndarray:
-        """Labels of a block and of the one shared pixel beyond it."""
-        window = tuple(
-            slice(part.start, min(part.stop + 1, size)) for part, size in zip(self.core(index), self.shape, strict=True)
-        )
-        return _label(self.foreground(window), self.structure)
+    def _survey_all(self, workers: int) -> tuple[dict[Index, Survey], np.ndarray]:
+        """Surveys without their planes, and pairs (2, n) of numbers of labels that are of one component."""
+        indices, surveys, offsets, total = list(np.ndindex(self.grid)), dict[Index, Survey](), dict[Index, int](), 0
+        pairs = [np.zeros((2, 0), np.int64)]
+        farthest = max((_distance(step, self.grid) for step in self.steps), default=0)
+        for number, (index, survey) in enumerate(self._surveys(indices, workers)):
+            surveys[index], offsets[index] = survey, total
+            total += len(survey.sizes)
+            for step in self.steps:
+                other = tuple(i - e for i, e in zip(index, step, strict=True))
+                if other in surveys:
+                    touching = _touching(surveys[other], survey, step, self.structure)
+                    pairs.append(touching + np.array([[offsets[other]], [offsets[index]]]))
+            surveys[index] = survey._replace(low={})
+            if number >= farthest:
+                done = indices[number - farthest]
+                surveys[done] = surveys[done]._replace(high={})
+        return surveys, np.concatenate(pairs, axis=1)
 
-    def _inside(self, index: Index) -> tuple[slice, ...]:
-        return tuple(slice(0, part.stop - part.start) for part in self.core(index))
+    def _surveys(self, indices: list[Index], workers: int) -> Iterator[tuple[Index, Survey]]:
+        for start in range(0, len(indices), BATCH):
+            batch = indices[start : start + BATCH]
+            jobs = [dask.delayed(self._survey, pure=False)(index) for index in batch]
+            yield from zip(batch, dask.compute(*jobs, scheduler="threads", num_workers=workers), strict=True)
 
     def _survey(self, index: Index) -> Survey:
-        local = self._local(index)
-        core, inside = self.core(index), self._inside(index)
-        count = int(local.max(initial=0))
-        present, first = np.unique(local[inside], return_index=True)
-        corner = np.unravel_index(first, [part.stop - part.start for part in core])
-        raster = np.full(count + 1, np.iinfo(np.int64).max)
-        raster[present] = np.ravel_multi_index(
-            [c + part.start for c, part in zip(corner, core, strict=True)], self.shape
-        )
+        local, core = self._local(index), self.core(index)
+        sizes, first = _sizes_and_first(local)
+        corner = zip(np.unravel_index(first, local.shape), core, strict=True)
+        axes = {axis for step in self.steps for axis, e in enumerate(step) if e}
         return Survey(
-            count,
-            np.bincount(local[inside].ravel(), minlength=count + 1)[1:],
-            raster[1:],
-            [np.take(local, 0, axis) for axis in range(local.ndim)],
-            [self._shared(local, inside, axis) for axis in range(local.ndim)],
-            self._boxes(local[inside], count, core) if self.boxed else np.zeros((count, 2, 0), np.int64),
+            sizes,
+            np.ravel_multi_index([place + part.start for place, part in corner], self.shape),
+            _boxes(local, core) if self.boxed else np.zeros((len(sizes), 2, 0), np.int64),
+            {axis: _end(local, axis, -1).copy() for axis in axes if index[axis] > 0},
+            {axis: _end(local, axis, 1).copy() for axis in axes if index[axis] < self.grid[axis] - 1},
+            self._rims(local),
         )
 
-    @staticmethod
-    def _boxes(local: np.ndarray, count: int, core: tuple[slice, ...]) -> np.ndarray:
-        """Of labels that do not occur, which lie beyond the block alone, a box that changes no other."""
-        found = np.empty((count, 2, local.ndim), np.int64)
-        found[:, 0], found[:, 1] = np.iinfo(np.int64).max, 0
-        corner = [part.start for part in core]
-        for number, box in enumerate(ndimage.find_objects(local, max_label=count)):
-            if box is not None:
-                found[number] = [[part.start for part in box], [part.stop for part in box]]
-                found[number] += corner
-        return found
+    def _local(self, index: Index) -> np.ndarray:
+        """Labels of a block."""
+        return _label(self.foreground(self.core(index)), self.structure)
 
-    @staticmethod
-    def _shared(local, inside, axis) -> np.ndarray | None:
-        last = inside[axis].stop
-        return np.take(local, last, axis) if local.shape[axis] > last else None
+    def _rims(self, local: np.ndarray) -> dict[tuple[int, int], bytes]:
+        ends = product(range(local.ndim - 2, local.ndim), (-1, 1)) if self.rim else ()
+        return {(axis, side): zlib.compress(_end(local, axis, side, self.rim).tobytes(), 1) for axis, side in ends}
 
-    def _merge(self, surveys: dict[Index, Survey]) -> None:
-        counts = [survey.total for survey in surveys.values()]
-        offsets = dict(zip(surveys, np.cumsum([0, *counts[:-1]]), strict=True))
-        total = sum(counts)
-        pairs = [np.zeros((2, 0), dtype=np.int64), *self._pairs(surveys, offsets)]
-        a, b = np.concatenate(pairs, axis=1)
-        graph = coo_array((np.ones(len(a), dtype=bool), (a, b)), shape=(total, total))
+    def _merge(self, surveys: dict[Index, Survey], pairs: np.ndarray) -> None:
+        found = list(surveys.values())
+        ends = np.cumsum([0, *(len(survey.sizes) for survey in found)])
+        total = int(ends[-1])
+        graph = coo_array((np.ones(len(pairs[0]), dtype=bool), tuple(pairs)), shape=(total, total))
         n, root = connected_components(graph, directed=False) if total else (0, np.zeros(0, dtype=np.int64))
         self.sizes = np.zeros(n, dtype=np.int64)
-        np.add.at(self.sizes, root, np.concatenate([s.sizes for s in surveys.values()]))
+        np.add.at(self.sizes, root, np.concatenate([survey.sizes for survey in found]))
         self.first = np.full(n, np.iinfo(np.int64).max)
-        np.minimum.at(self.first, root, np.concatenate([s.first for s in surveys.values()]))
-        boxes = np.concatenate([s.boxes for s in surveys.values()])
+        np.minimum.at(self.first, root, np.concatenate([survey.first for survey in found]))
+        boxes = np.concatenate([survey.boxes for survey in found])
         self.low = np.full((n, boxes.shape[2]), np.iinfo(np.int64).max)
         self.high = np.zeros((n, boxes.shape[2]), np.int64)
         np.minimum.at(self.low, root, boxes[:, 0])
         np.maximum.at(self.high, root, boxes[:, 1])
-        self._roots = {i: root[offsets[i] : offsets[i] + s.total] for i, s in surveys.items()}
-
-    @staticmethod
-    def _pairs(surveys, offsets):
-        """Numbers of local labels that name one component, from the pixels that two blocks share."""
-        for index, survey in surveys.items():
-            for axis, high in enumerate(survey.high):
-                if high is None:
-                    continue
-                other = (*index[:axis], index[axis] + 1, *index[axis + 1 :])
-                low = surveys[other].low[axis]
-                both = (high > 0) & (low > 0)
-                pairs = np.stack([high[both] - 1 + offsets[index], low[both] - 1 + offsets[other]])
-                yield np.unique(pairs, axis=1)
+        self._roots = {i: root[a:b] for i, a, b in zip(surveys, ends, ends[1:], strict=False)}
+        self._packed = {index: survey.rims for index, survey in surveys.items()}
 
     def canonical_ids(self, keep: np.ndarray) -> np.ndarray:
         """Ids 1, 2, … in the order of the first pixels of the kept components; 0 for the others.
@@ -180,14 +178,14 @@ class Components:
 
         Returns
         -------
-        (n,) uint32
+        (n,) uint32, or uint64 if that is too small
         """
-        ids = np.zeros(len(keep), dtype=np.uint32)
         kept = np.flatnonzero(keep)
+        ids = np.zeros(len(keep), id_type(len(kept)))
         ids[kept[np.argsort(self.first[kept])]] = np.arange(1, len(kept) + 1)
         return ids
 
-    def paint(self, region: tuple[slice, ...], values: np.ndarray) -> np.ndarray:
+    def paint(self, region: Region, values: np.ndarray) -> np.ndarray:
         """An image of the region in which each component has its value and the background has 0.
 
         Parameters
@@ -203,10 +201,88 @@ class Components:
             self._paint_block(index, region, values, out)
         return out
 
-    def _paint_block(self, index, region, values, out) -> None:
+    def _paint_block(self, index: Index, region: Region, values: np.ndarray, out: np.ndarray) -> None:
         core = self.core(index)
         both = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(core, region, strict=True)]
         table = np.concatenate([np.zeros(1, values.dtype), values[self._roots[index]]])
         source = tuple(slice(s.start - c.start, s.stop - c.start) for s, c in zip(both, core, strict=True))
         target = tuple(slice(s.start - r.start, s.stop - r.start) for s, r in zip(both, region, strict=True))
-        out[target] = table[self._local(index)[source]]
+        local = self._from_rim(index, source)
+        out[target] = table.take(self._local(index)[source] if local is None else local)
+
+    def _from_rim(self, index: Index, source: Region) -> np.ndarray | None:
+        """Labels of a part of a block, if they were kept."""
+        sides = [part.stop - part.start for part in self.core(index)]
+        for (axis, side), packed in self._packed[index].items():
+            width = min(self.rim, sides[axis])
+            start = 0 if side < 0 else sides[axis] - width
+            if start <= source[axis].start and source[axis].stop <= start + width:
+                shape = (*sides[:axis], width, *sides[axis + 1 :])
+                here = slice(source[axis].start - start, source[axis].stop - start)
+                rim = np.frombuffer(zlib.decompress(packed), LABEL).reshape(shape)
+                return rim[(*source[:axis], here, *source[axis + 1 :])]
+        return None
+
+
+def _sizes_and_first(local: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels and raster index of the first pixel of labels 1 … n, from runs of equal labels."""
+    flat = local.ravel()
+    starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
+    names, lengths = flat[starts], np.diff(starts, append=flat.size)
+    sizes = np.bincount(names, weights=lengths).astype(np.int64)
+    first = np.full(len(sizes), flat.size)
+    np.minimum.at(first, names, starts)
+    return sizes[1:], first[1:]
+
+
+def _boxes(local: np.ndarray, core: Region) -> np.ndarray:
+    found = [[[part.start for part in box], [part.stop for part in box]] for box in ndimage.find_objects(local)]
+    return np.array(found, np.int64).reshape(-1, 2, local.ndim) + [part.start for part in core]
+
+
+def _end(planes: np.ndarray, axis: int, side: int, width: int = 1) -> np.ndarray:
+    """The first (side −1) or last (side 1) planes along an axis."""
+    part = slice(0, width) if side < 0 else slice(max(0, planes.shape[axis] - width), None)
+    return planes[(*(slice(None),) * axis, part)]
+
+
+def _steps(structure: np.ndarray, grid: Index) -> Iterator[Index]:
+    """From a block to the later ones that it touches."""
+    for step in product(*((-1, 0, 1) if count > 1 else (0,) for count in grid)):
+        if step > (0,) * len(grid) and structure[_choices(step)].any():
+            yield step
+
+
+def _choices(step: Index) -> tuple:
+    """Where a structure holds the neighbours that lie that way."""
+    return tuple(slice(None) if e == 0 else slice(e + 1, e + 2) for e in step)
+
+
+def _distance(step: Index, grid: Index) -> int:
+    """By how many blocks a later one comes later."""
+    distance = 0
+    for e, count in zip(step, grid, strict=True):
+        distance = distance * count + e
+    return distance
+
+
+def _touching(before: Survey, after: Survey, step: Index, structure: np.ndarray) -> np.ndarray:
+    """Pairs (2, n) of labels, from 0, of two blocks that are one component."""
+    axis = next(axis for axis, e in enumerate(step) if e)
+    here, there = before.high[axis], after.low[axis]
+    for other, e in enumerate(step):
+        if e and other != axis:
+            here, there = _end(here, other, e), _end(there, other, -e)
+    found = [np.zeros(0, np.int64)]
+    for place in np.argwhere(structure[_choices(step)]):
+        shift = [p - 1 if e == 0 else 0 for p, e in zip(place, step, strict=True)]
+        if all(abs(s) < size for s, size in zip(shift, here.shape, strict=True)):
+            mine, theirs = here[_shifted(shift, here.shape)], there[_shifted([-s for s in shift], here.shape)]
+            both = (mine > 0) & (theirs > 0)
+            found.append(np.unique((mine[both] - 1) * np.int64(len(after.sizes)) + theirs[both] - 1))
+    return np.stack(np.divmod(np.unique(np.concatenate(found)), max(1, len(after.sizes))))
+
+
+def _shifted(shift: Sequence[int], shape: Sequence[int]) -> Region:
+    """Those pixels whose neighbour that way exists."""
+    return tuple(slice(max(0, -s), size - max(0, s)) for s, size in zip(shift, shape, strict=True))

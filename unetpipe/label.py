@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from unetpipe.blocks import Done, Ledger, Task, raise_failures, run
-from unetpipe.components import Components, space_structure
+from unetpipe.components import Components, id_type, space_structure
 from unetpipe.geometry import relative_spacing
 from unetpipe.manifest import write_json
 from unetpipe.neighbours import close_gaps
@@ -83,15 +83,17 @@ def write_objects(
         }
         counting = [Task(path, "components", objects.count) for path, objects in found.items()]
         run(counting, ledger, failures, workers=1)
-        pyramids = [_pyramid(store, entry, found[entry["path"]]) for entry in entries]
+        counts = {path: ledger.finished[f"{path} components"]["note"] for path in found.keys() - failures}
+        counted = [entry for entry in entries if entry["path"] in counts]
+        pyramids = [_pyramid(store, e, found[e["path"]], id_type(counts[e["path"]])) for e in counted]
         digests = write_pyramids(pyramids, ledger, failures, workers=workers)
         raise_failures(sample, failures)
         series = []
         for entry, pyramid in zip(entries, pyramids, strict=True):
             publish_label(store, entry, "objects", levels=entry["levels"], note={"revision": REVISIONS["label"]})
             remove_strays(pyramid.folder, ledger.shards())
-            count = ledger.finished[f"{entry['path']} components"]["note"]
-            series.append({"path": entry["path"], "objects": count, "digest": digests[pyramid.folder]})
+            path = entry["path"]
+            series.append({"path": path, "objects": counts[path], "digest": digests[pyramid.folder]})
         note = {"sample": sample, "revision": REVISIONS["label"], "settings": settings._asdict()}
         write_json(output, {**note, "series": series})
         logger.info("%d objects in %s", sum(entry["objects"] for entry in series), sample)
@@ -118,6 +120,7 @@ class Objects:
         t, _, z, y, x = self.array.shape
         self.shape, self.block = (t, z, y, x), (1, 1, block, block)
         self.settings, self.workers = settings, workers
+        self.reach = 2 * settings.expand + 1 if settings.expand else 0  # pixels that decide how objects grow
         self.lock = Lock()
 
     @cached_property
@@ -129,7 +132,15 @@ class Objects:
             filled = empty.sizes <= self.settings.holes
             read = partial(self._without_holes, empty, filled)
         split, least = self.settings.split, self.settings.min_size
-        parts = Components(read, self.shape, self.block, space_structure(FACES), boxes=split > 0, workers=self.workers)
+        parts = Components(
+            read,
+            self.shape,
+            self.block,
+            space_structure(FACES),
+            boxes=split > 0,
+            rim=self.reach,
+            workers=self.workers,
+        )
         if split:
             pieces = Pieces(parts, height=split, min_size=least, spacing=self.spacing, workers=self.workers)
             return pieces.count, pieces.paint
@@ -159,9 +170,8 @@ class Objects:
         """Ids in a region, objects grown."""
         with self.lock:
             _, paint = self._found
-        reach = 2 * self.settings.expand + 1
         window = [
-            slice(max(0, part.start - reach), min(size, part.stop + reach))
+            slice(max(0, part.start - self.reach), min(size, part.stop + self.reach))
             for part, size in zip(region[2:], self.shape[2:], strict=True)
         ]
         inside = [
@@ -174,8 +184,8 @@ class Objects:
         return labels[:, :, inside[0], inside[1]]
 
 
-def _pyramid(store: Path, entry: dict, objects: Objects) -> Pyramid:
+def _pyramid(store: Path, entry: dict, objects: Objects, dtype: np.dtype) -> Pyramid:
     folder = label_path(store, entry["path"], "objects")
     levels = level_shapes(objects.shape, entry["chunk"])
     sides = (entry["chunk"], entry["shard"], "label")
-    return Pyramid(entry["path"], folder, levels, np.dtype(np.uint32), objects.read, *sides)
+    return Pyramid(entry["path"], folder, levels, dtype, objects.read, *sides)

@@ -61,18 +61,34 @@ def close_gaps(labels: np.ndarray, distance: int) -> np.ndarray:
     -------
     (y, x) int
     """
-    if distance == 0:
+    if distance == 0 or not labels.any():
         return labels
-    lowest, highest = extreme_ids(labels, 2 * distance + 1)
-    between = (labels == 0) & (lowest < highest)
-    padded = np.pad(labels, distance)
-    none = np.iinfo(labels.dtype).max
-    closed = labels.copy()
-    for shifts in _by_distance(distance):
-        near = np.stack([padded[distance + y :, distance + x :][: len(labels), : labels.shape[1]] for y, x in shifts])
-        nearest = np.where(near == 0, none, near).min(axis=0)
-        closed = np.where(between & (closed == 0) & (nearest < none), nearest, closed)
-    return closed
+    reach, none = 2 * distance + 1, np.iinfo(labels.dtype).max
+    padded = np.pad(labels, reach)
+    flat, width = padded.ravel(), padded.shape[1]
+    places = _free_pixels(padded, distance, margin=reach)
+    nearest = np.full(len(places), none, labels.dtype)
+    lowest, highest = nearest.copy(), np.zeros_like(nearest)
+    for ring in _by_distance(reach):
+        for y, x in ring:
+            ids = flat.take(places + (y * width + x))
+            np.maximum(highest, ids, out=highest)
+            np.minimum(lowest, np.where(ids == 0, none, ids), out=lowest)
+        nearest = np.where(nearest == none, lowest, nearest)
+    grown = lowest < highest
+    flat[places[grown]] = nearest[grown]
+    return padded[reach:-reach, reach:-reach]
+
+
+def _free_pixels(labels: np.ndarray, distance: int, margin: int) -> np.ndarray:
+    """Raster indices of the background within a distance of an object, but for a margin around the image."""
+    objects = labels > 0
+    near = np.zeros_like(objects)
+    inside = near[margin:-margin, margin:-margin]
+    for y, x in (step for ring in _by_distance(distance) for step in ring):
+        inside |= objects[margin + y :, margin + x :][: inside.shape[0], : inside.shape[1]]
+    inside &= ~objects[margin:-margin, margin:-margin]
+    return np.flatnonzero(near)
 
 
 def _by_distance(distance: int) -> list[list[tuple[int, int]]]:

@@ -12,7 +12,7 @@ from scipy import ndimage
 from skimage.morphology import local_maxima, reconstruction
 from skimage.segmentation import watershed
 
-from unetpipe.components import Components
+from unetpipe.components import Components, id_type
 
 logger = logging.getLogger(__name__)
 SMOOTH = 1.0  # standard deviation of the Gaussian that the distance is smoothed with, pixels
@@ -159,9 +159,9 @@ class Pieces:
         first = np.concatenate([self.parts.first[whole], *(piece.first for _, piece in split)])
         sizes = np.concatenate([self.parts.sizes[whole], *(piece.sizes for _, piece in split)])
         large = np.flatnonzero(sizes >= min_size)
-        ids = np.zeros(len(first), np.uint32)
+        ids = np.zeros(len(first), id_type(len(large)))
         ids[large[np.argsort(first[large])]] = np.arange(1, len(large) + 1)
-        self.count, self.ids = len(large), np.zeros(len(self.parts.sizes), np.uint32)
+        self.count, self.ids = len(large), np.zeros(len(self.parts.sizes), ids.dtype)
         self.ids[whole] = ids[: len(whole)]
         ends = len(whole) + np.cumsum([0, *(len(piece.sizes) for _, piece in split)])
         self.piece_ids = {n: ids[a:b] for (n, _), (a, b) in zip(split, pairwise(ends), strict=True)}
