@@ -12,14 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenes import prepare
 from scipy import ndimage
-from skimage.draw import polygon2mask
-from skimage.measure import label, regionprops_table
+from skimage.measure import label
 from skimage.morphology import remove_small_holes, remove_small_objects
 
 from unetpipe.label import Objects, Settings, write_objects
-from unetpipe.measure import groups, measure_group, write_measurements
+from unetpipe.measure import write_measurements
 from unetpipe.neighbours import close_gaps
-from unetpipe.outlines import outline
 from unetpipe.score import write_scores
 from unetpipe.scoring import summary
 from unetpipe.store import create_array, read_attributes, write_group
@@ -59,47 +57,6 @@ def test_gaps_close_towards_the_nearest_object(seed, distance):
     between = (labels == 0) & (first <= distance) & (second <= 2 * distance + 1)
     expected = np.where(between, ids[far.argmin(axis=0)], labels)  # the lowest id where equal
     np.testing.assert_array_equal(close_gaps(labels, distance), expected)
-
-
-@given(seed=st.integers(0, 10**6))
-def test_outlines_rasterise_to_the_object(seed):
-    mask = blurred_noise((30, 34), seed) > 150
-    labels = label(mask, connectivity=1)
-    one = labels == np.bincount(labels.ravel())[1:].argmax() + 1 if mask.any() else mask
-    if not one.any():
-        return
-    shape = outline(one, 0, 0)
-    assert shape["type"] == "Polygon"
-    outer, *holes = [np.asarray(ring)[:, ::-1] - 0.5 for ring in shape["coordinates"]]
-    painted = polygon2mask(one.shape, outer)
-    for hole in holes:
-        painted &= ~polygon2mask(one.shape, hole)
-    np.testing.assert_array_equal(painted, one)
-
-
-@given(seed=st.integers(0, 10**6), block=st.sampled_from([16, 33, 100]))
-def test_groups_measure_as_the_whole(seed, block):
-    labels = label(blurred_noise((70, 90), seed) > 130, connectivity=1)
-    image = np.random.default_rng(seed).integers(0, 255, (1, 70, 90))
-    parts = [
-        measure_group(g, image[(slice(None), *g.window)], image[(slice(None), *g.window)], ["0"])
-        for g in groups(labels, block)
-    ]
-    found = pd.concat(parts).sort_values("id", ignore_index=True)
-    names = ["label", "area", "centroid", "bbox", "perimeter", "eccentricity", "solidity", "intensity_mean"]
-    expected = regionprops_table(labels, image[0], properties=names)
-    pairs = {
-        "id": "label",
-        "area_px": "area",
-        "y_px": "centroid-0",
-        "x_px": "centroid-1",
-        "left": "bbox-1",
-        "mean_0": "intensity_mean",
-    }
-    pairs |= {name: name for name in ("perimeter", "eccentricity", "solidity")}
-    for own, theirs in pairs.items():
-        sums_in_another_order = {"rtol": 1e-6, "atol": 1e-7}
-        np.testing.assert_allclose(found[own], expected[theirs], **sums_in_another_order, err_msg=own)
 
 
 @pytest.fixture

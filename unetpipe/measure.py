@@ -1,116 +1,127 @@
 """Measures every object once, in a window that holds the whole of it: a table and outlines."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+import dask
 import numpy as np
 import pandas as pd
-from scipy import ndimage
-from skimage.measure import regionprops_table
 
 from unetpipe.geometry import blocks
-from unetpipe.manifest import read_json, replacing
-from unetpipe.outlines import feature, outline, write_features
+from unetpipe.manifest import read_json
+from unetpipe.outlines import feature_texts, write_features
+from unetpipe.shapes import Shapes, shapes, statistics
 from unetpipe.store import label_path, open_array, read_attributes
+from unetpipe.tables import Rows, growing_table
 
 logger = logging.getLogger(__name__)
-LENGTHS = ("perimeter", "axis_major_length", "axis_minor_length")
-SHAPE = ("label", "area", "centroid", "bbox", *LENGTHS, "eccentricity", "solidity")
-BOX = ["top", "left", "bottom", "right"]
+PERCENTS = (5, 25, 50, 75, 95)
+PLANE, VOLUME = (1, 1024, 1024), (16, 512, 512)  # what is read at once, pixels
+SIZES = {2: ("area_px", "area_um2"), 3: ("volume_px", "volume_um3")}
+LOW, HIGH = ("front", "top", "left"), ("back", "bottom", "right")
+ONE = np.ones(1, np.uint32), np.zeros((1, 3), np.int64), np.ones((1, 3), np.int64)  # an object of a pixel
+Region = tuple[slice, ...]
+
+
+class Boxes(NamedTuple):
+    """Where objects lie."""
+
+    ids: np.ndarray  # (n,)
+    low: np.ndarray  # (n, 3) first pixel along z, y, x
+    high: np.ndarray  # (n, 3) one beyond the last
+
+    @classmethod
+    def of(cls, ids: np.ndarray, low: np.ndarray, high: np.ndarray) -> "Boxes":
+        """From boxes of parts of objects."""
+        whole, place = np.unique(ids, return_inverse=True)
+        lowest, highest = np.full((len(whole), 3), np.iinfo(np.int64).max), np.zeros((len(whole), 3), np.int64)
+        np.minimum.at(lowest, place, low)
+        np.maximum.at(highest, place, high)
+        return cls(whole, lowest, highest)
 
 
 class Group(NamedTuple):
-    """Objects whose boxes start in one block, whole."""
+    """Objects whose boxes start in one block."""
 
-    window: tuple[slice, slice]  # holds all of them
-    labels: np.ndarray  # (y, x) of the window, other objects are 0
-
-
-def boxes(labels, block: int) -> pd.DataFrame:
-    """Bounding boxes of the objects of a plane that is read block by block.
-
-    Parameters
-    ----------
-    labels : array-like (y, x) int
-        Anything that gives NumPy arrays when sliced.
-
-    Returns
-    -------
-    DataFrame
-        Index `id`, columns `top, left, bottom, right` (the last two exclusive), pixels.
-    """
-    found = [row for part in blocks(labels.shape, (block, block)) for row in _boxes_of(labels, part.write)]
-    frame = pd.DataFrame(found, columns=["id", *BOX])
-    return frame.groupby("id").agg(dict(zip(BOX, ("min", "min", "max", "max"), strict=True)))
+    window: Region  # holds all of them
+    boxes: Boxes
 
 
-def _boxes_of(labels, region) -> Iterator[tuple[int, ...]]:
-    plane = labels[region]
-    ids, dense = np.unique(plane, return_inverse=True)
-    first = 0 if ids[0] == 0 else 1
-    y0, x0 = (part.start for part in region)
-    for number, (y, x) in enumerate(ndimage.find_objects(dense.reshape(plane.shape) + first), start=1):
-        yield int(ids[number - first]), y0 + y.start, x0 + x.start, y0 + y.stop, x0 + x.stop
+def find_boxes(labels, block: Sequence[int], workers: int = 1) -> Boxes:
+    """Boxes of the objects of (z, y, x), anything that gives NumPy arrays when sliced, block by block."""
+    regions = [part.write for part in blocks(labels.shape, block)]
+    jobs = [dask.delayed(_boxes_of, pure=False)(labels, region) for region in regions]
+    found = dask.compute(*jobs, scheduler="threads", num_workers=workers)
+    return Boxes.of(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
-def groups(labels, block: int = 1024) -> Iterator[Group]:
-    """The objects of a plane in handfuls, each object once and whole."""
-    found = boxes(labels, block)
-    for _, group in found.groupby([found.top // block, found.left // block]):
-        window = (slice(group.top.min(), group.bottom.max()), slice(group.left.min(), group.right.max()))
-        plane = labels[window]
-        yield Group(window, np.where(np.isin(plane, group.index), plane, 0))
+def _boxes_of(labels, region: Region) -> Boxes:
+    """From runs of equal labels along x."""
+    part = labels[region]
+    flat, width = part.ravel(), part.shape[-1]
+    breaks = flat[1:] != flat[:-1]
+    breaks[width - 1 :: width] = True
+    starts = np.concatenate([[0], np.flatnonzero(breaks) + 1])
+    ends = np.concatenate([starts[1:], [flat.size]])[flat[starts] > 0]
+    starts = starts[flat[starts] > 0]
+    corner = [side.start for side in region]
+    low, last = (np.stack(np.unravel_index(places, part.shape), axis=1) for places in (starts, ends - 1))
+    return Boxes.of(flat[starts], low + corner, last + 1 + corner)
 
 
-def measure_group(group: Group, grey: np.ndarray, probability: np.ndarray, channels: list[str]) -> pd.DataFrame:
-    """One row for each object, the same numbers as `skimage.measure.regionprops_table` of the whole plane.
-
-    Parameters
-    ----------
-    grey : (c, y, x)
-        Of the group's window.
-    probability : (k, y, x) uint8
-        p × 255 of the classes but the background.
-    channels : list of str
-        Names of the grey values.
-    """
-    values = np.moveaxis(np.concatenate([grey, probability / 255]), 0, -1)
-    table = pd.DataFrame(
-        regionprops_table(group.labels, values, properties=(*SHAPE, "intensity_mean", "intensity_std"))
-    )
-    table = table.rename(columns={f"bbox-{k}": name for k, name in enumerate(BOX)})
-    table = table.rename(columns={"label": "id", "area": "area_px", "centroid-0": "y_px", "centroid-1": "x_px"})
-    for axis, names in enumerate((["y_px", "top", "bottom"], ["x_px", "left", "right"])):
-        table[names] += group.window[axis].start
-    means, deviations = (
-        [table.pop(f"intensity_{kind}-{k}") for k in range(values.shape[-1])] for kind in ("mean", "std")
-    )
-    for name, mean, deviation in zip(channels, means, deviations, strict=False):
-        table[f"mean_{name}"], table[f"deviation_{name}"] = mean, deviation
-    each = np.stack(means[len(channels) :])
-    return table.assign(probability=each.sum(axis=0), **{"class": each.argmax(axis=0) + 1})
+def groups(boxes: Boxes, block: Sequence[int]) -> Iterator[Group]:
+    """The objects in handfuls, each object once and whole; one that is larger than a block is alone."""
+    large = (boxes.high - boxes.low > block).any(axis=1)
+    place = np.column_stack([boxes.low // block, np.where(large, np.arange(len(large)), -1)])
+    order = np.lexsort(place.T[[3, 2, 1, 0]])
+    cuts = np.flatnonzero((np.diff(place[order], axis=0) != 0).any(axis=1)) + 1
+    for mine in np.split(order, cuts) if len(order) else []:
+        group = Boxes(*(part[mine] for part in boxes))
+        yield Group(tuple(map(slice, group.low.min(axis=0).tolist(), group.high.max(axis=0).tolist())), group)
 
 
-def add_physical(table: pd.DataFrame, pixel_size: tuple[float, float], sides: tuple[int, int]) -> pd.DataFrame:
-    """Add µm to the pixels, both from the centre of the first pixel, and whether the edge of the image cuts the object.
+class Meaning(NamedTuple):
+    """What channels and axes are."""
 
-    Parameters
-    ----------
-    pixel_size : (y, x)
-        µm; NaN where unknown, and so is then what is in µm.
-    sides : (y, x)
-        Of the image, pixels.
-    """
-    y, x = pixel_size
-    edge = (table.top == 0) | (table.left == 0) | (table.bottom == sides[0]) | (table.right == sides[1])
-    lengths = {f"{name}_um": table[name] * np.sqrt(y * x) for name in LENGTHS}
-    centre = {"y_um": table.y_px * y, "x_um": table.x_px * x}
-    return table.assign(**centre, area_um2=table.area_px * y * x, **lengths, touches_edge=edge)
+    channels: list[str]
+    pixel_size: tuple[float, float, float]  # z, y, x, µm; NaN where unknown, and so is then what is in µm
+    dimensions: int  # 2 or 3
+
+    @classmethod
+    def of(cls, entry: dict) -> "Meaning":
+        """Of a series."""
+        return cls(entry["channels"], entry["pixel_size"] or (np.nan,) * 3, 3 if entry["shape"][2] > 1 else 2)
 
 
-def write_measurements(image: str, probabilities: str, objects: str, table: str, outlines: str, *, sample: str) -> None:
+class Scene(NamedTuple):
+    """What is measured: one time point of a series."""
+
+    series: str
+    t: int
+    labels: "Frame"
+    image: "Frame"
+    probability: "Frame"
+    meaning: Meaning
+    steps: tuple[float, ...]  # pixels of the file in one of the image, y, x
+
+
+class Frame:
+    """One time point of an array (t, …, z, y, x), read when it is sliced."""
+
+    def __init__(self, array, t: int):
+        self.array, self.t = array, t
+        self.shape = array.shape[-3:]
+
+    def __getitem__(self, window: Region) -> np.ndarray:
+        return self.array[(self.t, *(slice(None),) * (self.array.ndim - 4), *window)]
+
+
+def write_measurements(
+    image: str, probabilities: str, objects: str, table: str, outlines: str, *, sample: str, workers: int = 1
+) -> None:
     """Write the table (Parquet) and the outlines (gzip-packed GeoJSON for QuPath) of a sample's objects.
 
     Parameters
@@ -118,7 +129,9 @@ def write_measurements(image: str, probabilities: str, objects: str, table: str,
     image, probabilities, objects : path
         Root `zarr.json` of the image store and of the probabilities, manifest of the objects.
     table, outlines : path
-        One row, and one feature, per object and plane; the same ids in both.
+        One row per object; one feature per object and plane; the same ids in both.
+    workers : int
+        Threads; each holds the objects of one block with their surroundings.
 
     Raises
     ------
@@ -126,74 +139,121 @@ def write_measurements(image: str, probabilities: str, objects: str, table: str,
         If the store holds fewer objects than their manifest says.
     """
     entries = read_attributes(image)["series"]
-    tables: list[pd.DataFrame] = []
-    write_features(outlines, _measure_all(entries, Path(image).parent, Path(probabilities).parent, tables))
-    whole = pd.concat(tables, ignore_index=True)
-    found = whole.groupby("series").id.nunique()
-    for number, entry in enumerate(read_json(objects)["series"]):
-        if found.get(entries[number]["name"], 0) != entry["objects"]:
-            raise RuntimeError(
-                f'sample "{sample}", series {entries[number]["name"]}: the store holds '
-                f"{found.get(entries[number]['name'], 0)} objects, its manifest says {entry['objects']}; "
-                f"delete {objects} and run again"
-            )
-    with replacing(table) as aside:
-        whole.to_parquet(aside, index=False)
-    logger.info("%d rows in %s", len(whole), table)
+    stores = Path(image).parent, Path(probabilities).parent
+    expected = {e["name"]: o["objects"] for e, o in zip(entries, read_json(objects)["series"], strict=True)}
+    with growing_table(table, _empty(entries)) as rows:
+        write_features(outlines, _measure_all(entries, stores, rows, workers))
+        for name, count in expected.items():
+            if rows.counts.get(name, 0) != count:
+                raise RuntimeError(
+                    f'sample "{sample}", series {name}: the store holds {rows.counts.get(name, 0)} objects, '
+                    f"its manifest says {count}; delete {objects} and run again"
+                )
+    logger.info("%d rows in %s", sum(expected.values()), table)
 
 
-def _measure_all(entries: list[dict], store: Path, found: Path, tables: list[pd.DataFrame]) -> Iterator[dict]:
-    """Yield the features, and collect the tables, of all planes of all series."""
-    tables.append(_empty(entries[0]["channels"]))
+def _measure_all(entries: list[dict], stores: tuple[Path, Path], rows: Rows, workers: int) -> Iterator[str]:
+    """Yield the features of all series, and write their rows."""
     for entry in entries:
-        t, _, z, *_ = entry["shape"]
-        for plane in np.ndindex(t, z):
-            for group, rows in _measure_plane(entry, store, found, plane):
-                tables.append(rows)
-                yield from _features(group, rows, entry["origin"]["steps"] if entry["origin"] else (1.0, 1.0))
+        for t in range(entry["shape"][0]):
+            scene = _scene(entry, *stores, t)
+            block = VOLUME if scene.labels.shape[0] > 1 else PLANE
+            todo = groups(find_boxes(scene.labels, block, workers), block)
+            while batch := list(islice(todo, 4 * workers)):
+                jobs = [dask.delayed(_measure_group, pure=False)(scene, group) for group in batch]
+                for table, features in dask.compute(*jobs, scheduler="threads", num_workers=workers):
+                    rows.append(table)
+                    yield from features
 
 
-def _empty(channels: list[str]) -> pd.DataFrame:
-    """A table without rows, so that a sample without objects has the columns of the others."""
-    nothing = Group((slice(0, 2), slice(0, 2)), np.eye(2, dtype=int))
-    one = measure_group(nothing, np.zeros((len(channels), 2, 2)), np.zeros((1, 2, 2)), channels)
-    rows = add_physical(one, (1.0, 1.0), (2, 2))[:0]
-    return rows.assign(series=pd.Series(dtype=object), t=0, z=0)
+def _scene(entry: dict, store: Path, found: Path, t: int) -> Scene:
+    arrays = (label_path(store, entry["path"], "objects") / "0", store / entry["path"] / "0", found / entry["path"])
+    labels, image, probability = (Frame(open_array(path), t) for path in arrays)
+    steps = tuple(entry["origin"]["steps"]) if entry["origin"] else (1.0, 1.0)
+    return Scene(entry["name"], t, labels, image, probability, Meaning.of(entry), steps)
 
 
-def _measure_plane(entry: dict, store: Path, found: Path, plane: tuple[int, int]):
-    t, z = plane
-    labels = _Plane(open_array(label_path(store, entry["path"], "objects") / "0"), (t, z))
-    image = open_array(store / entry["path"] / "0")
-    probability = open_array(found / entry["path"])
-    size = tuple((entry["pixel_size"] or [np.nan] * 3)[1:])
-    for group in groups(labels):
-        grey, share = (array[(t, slice(None), z, *group.window)] for array in (image, probability))
-        rows = measure_group(group, grey, share, entry["channels"])
-        yield group, add_physical(rows, size, labels.shape).assign(series=entry["name"], t=t, z=z)
+def _empty(entries: list[dict]) -> pd.DataFrame:
+    """A table without rows that has the columns of all series."""
+    nothing, group = np.ones((1, 1, 1), np.uint32), next(groups(Boxes(*ONE), PLANE))
+    tables = []
+    for entry in entries:
+        grey, probability = np.zeros((len(entry["channels"]), 1, 1, 1)), np.zeros((1, 1, 1, 1), np.uint8)
+        tables.append(describe(group, nothing, grey, probability, Meaning.of(entry)))
+    whole = pd.concat(tables).assign(series="", t=0, touches_edge=False)
+    return whole[["series", "t", *(name for name in whole if name not in ("series", "t"))]][:0]
 
 
-class _Plane:
-    """One (t, z) plane of a label image, read when it is sliced."""
+def _measure_group(scene: Scene, group: Group) -> tuple[pd.DataFrame, list[str]]:
+    """Rows and features of a group's objects."""
+    labels, grey, probability = (frame[group.window] for frame in (scene.labels, scene.image, scene.probability))
+    table = describe(group, labels, grey, probability, scene.meaning)
+    ends = ((group.boxes.low == 0) | (group.boxes.high == scene.labels.shape))[:, -scene.meaning.dimensions :]
+    table = table.assign(series=scene.series, t=scene.t, touches_edge=ends.any(axis=1))
+    return table, list(feature_texts(table, labels, [part.start for part in group.window], scene.steps))
 
-    def __init__(self, array, front: tuple[int, int]):
-        self.array, self.front, self.shape = array, front, array.shape[-2:]
 
-    def __getitem__(self, window) -> np.ndarray:
-        return self.array[(*self.front, *window)]
+def describe(
+    group: Group, labels: np.ndarray, grey: np.ndarray, probability: np.ndarray, meaning: Meaning
+) -> pd.DataFrame:
+    """One row for each object, the same numbers as `skimage.measure.regionprops_table` of the whole.
+
+    Parameters
+    ----------
+    labels : (z, y, x) uint32 or uint64
+        Of the group's window.
+    grey : (c, z, y, x)
+    probability : (k, z, y, x) uint8
+        p × 255 of the classes but the background.
+    """
+    dimensions = meaning.dimensions
+    ids, low, high = group.boxes
+    corner = np.array([part.start for part in group.window])
+    where = labels, ids, np.stack([low - corner, high - corner], axis=1)
+    found = shapes(*where)
+    found = found._replace(centroid=found.centroid + corner)
+    axes, size = slice(3 - dimensions, 3), np.array(meaning.pixel_size)[3 - dimensions :]
+    columns = {"id": ids.astype(np.int64), SIZES[dimensions][0]: found.area.astype(np.int64)}
+    columns |= dict(zip(("z_px", "y_px", "x_px")[axes], found.centroid[:, axes].T, strict=True))
+    columns |= dict(zip((*LOW[axes], *HIGH[axes]), (*low[:, axes].T, *high[:, axes].T), strict=True))
+    columns |= _shape_columns(found, dimensions)
+    columns |= _grey_columns(statistics(labels, grey, *where[1:], PERCENTS), meaning.channels)
+    each = statistics(labels, probability, *where[1:])[:, :, 0] / 255
+    columns |= {"probability": each.sum(axis=1), "class": each.argmax(axis=1) + 1}
+    return pd.DataFrame(columns | _physical_columns(found, size))
 
 
-def _features(group: Group, rows: pd.DataFrame, steps: tuple[float, ...]) -> Iterator[dict]:
-    """GeoJSON of each row, with its numbers as QuPath's measurements."""
-    y0, x0 = (part.start for part in group.window)
-    plain = [c for c in rows.columns if c not in ("id", "series", "t", "z", "class", "touches_edge", *BOX)]
-    for row in rows.to_dict("records"):
-        top, left, bottom, right = (row[name] for name in BOX)
-        mask = group.labels[top - y0 : bottom - y0, left - x0 : right - x0] == row["id"]
-        yield feature(
-            outline(mask, top, left, steps),
-            series=row["series"],
-            number=row["id"],
-            kind=f"class {row['class']}",
-            measurements={column: float(row[column]) for column in plain if np.isfinite(row[column])},
-        )
+def _shape_columns(found: Shapes, dimensions: int) -> dict[str, np.ndarray]:
+    """What has no unit, or pixels."""
+    covariance = found.covariance[:, -dimensions:, -dimensions:]
+    if dimensions == 3:
+        return _axes(covariance, "")
+    least, most = np.linalg.eigvalsh(covariance).clip(0).T
+    eccentricity = np.sqrt(1 - np.divide(least, most, out=np.ones_like(most), where=most > 0))
+    plane = {"perimeter": found.perimeter, "eccentricity": eccentricity, "solidity": found.area / found.convex}
+    return plane | _axes(covariance, "")
+
+
+def _physical_columns(found: Shapes, size: np.ndarray) -> dict[str, np.ndarray]:
+    """The same in µm, from the centre of the first pixel."""
+    dimensions = len(size)
+    names = ("z_um", "y_um", "x_um")[-dimensions:]
+    columns = dict(zip(names, (found.centroid[:, -dimensions:] * size).T, strict=True))
+    columns[SIZES[dimensions][1]] = found.area * size.prod()
+    columns |= _axes(found.covariance[:, -dimensions:, -dimensions:] * np.outer(size, size), "_um")
+    return columns if dimensions == 3 else columns | {"perimeter_um": found.perimeter * np.sqrt(size.prod())}
+
+
+def _axes(covariance: np.ndarray, unit: str) -> dict[str, np.ndarray]:
+    """Axes of the ellipse, or ellipsoid, of the same second moments."""
+    names = f"axis_major_length{unit}", f"axis_minor_length{unit}"
+    if np.isnan(covariance).any():
+        return {name: np.full(len(covariance), np.nan) for name in names}
+    spread = np.linalg.eigvalsh(covariance).clip(0)
+    full = 4 if covariance.shape[-1] == 2 else np.sqrt(20)
+    return {name: full * np.sqrt(spread[:, k]) for name, k in zip(names, (-1, 0), strict=True)}
+
+
+def _grey_columns(found: np.ndarray, channels: list[str]) -> dict[str, np.ndarray]:
+    kinds = ("mean", "deviation", *(f"percentile_{percent}" for percent in PERCENTS))
+    return {f"{kind}_{name}": found[:, c, k] for c, name in enumerate(channels) for k, kind in enumerate(kinds)}

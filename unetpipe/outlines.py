@@ -1,19 +1,24 @@
 """Outlines of objects as GeoJSON that QuPath imports: polygons with holes, measurements, ids."""
 
 import gzip
-import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from skimage.measure import find_contours
+import pandas as pd
+from scipy import ndimage
 
 from unetpipe.manifest import replacing
+from unetpipe.shapes import rings, signed_area
+
+COLOUR = [200, 0, 0]
+SIDES = ("top", "left"), ("bottom", "right")
+PLACES = ("id", "series", "t", "class", "touches_edge", "front", "top", "left", "back", "bottom", "right")
 
 
-def outline(mask: np.ndarray, top: int, left: int, steps: tuple[float, ...] = (1.0, 1.0)) -> dict:
-    """GeoJSON geometry of one object, in pixels of the file, with the corner of the image at (0, 0).
+def outline(mask: np.ndarray, top: int, left: int, steps: Sequence[float] = (1.0, 1.0)) -> dict:
+    """GeoJSON geometry of one object, along the edges of its pixels.
 
     Parameters
     ----------
@@ -27,52 +32,74 @@ def outline(mask: np.ndarray, top: int, left: int, steps: tuple[float, ...] = (1
     Returns
     -------
     dict
-        Polygon or MultiPolygon. Every pixel centre inside the object, and no other, is inside.
+        Polygon or MultiPolygon of as many pixels as the object has, in pixels of the file, with the corner of the image
+        at (0, 0).
     """
-    contours = find_contours(np.pad(mask, 1).astype(np.float32), 0.5)
-    rings = [(contour[:, ::-1] - 0.5 + (left, top)) * steps[::-1] for contour in contours]
-    areas = np.array([_signed_area(ring) for ring in rings])
-    outside = np.sign(areas[np.argmax(np.abs(areas))])
-    holes = [ring for ring, area in zip(rings, areas, strict=True) if area * outside < 0]
-    polygons = [_polygon(ring, holes) for ring, area in zip(rings, areas, strict=True) if area * outside > 0]
+    polygons = [[_scaled(ring, top, left, steps) for ring in polygon] for polygon in _polygons(mask)]
     if len(polygons) == 1:
         return {"type": "Polygon", "coordinates": polygons[0]}
     return {"type": "MultiPolygon", "coordinates": polygons}
 
 
-def _signed_area(ring: np.ndarray) -> float:
-    x, y = ring.T
-    return float((x[:-1] * y[1:] - x[1:] * y[:-1]).sum() / 2)
+def _polygons(mask: np.ndarray) -> list[list[np.ndarray]]:
+    """The outer ring of each component and, behind it, its holes."""
+    found = sorted(rings(mask), key=signed_area, reverse=True)
+    if sum(signed_area(ring) > 0 for ring in found) < 2:
+        return [found]
+    parts, count = ndimage.label(mask)
+    return [polygon for part in range(1, count + 1) for polygon in _polygons(parts == part)]
 
 
-def _polygon(ring: np.ndarray, holes: list[np.ndarray]) -> list:
-    """An outer ring with the holes in its box; objects are 4-connected, so boxes that nest hold."""
-    low, high = ring.min(axis=0), ring.max(axis=0)
-    own = [hole for hole in holes if (hole >= low).all() and (hole <= high).all()]
-    return [np.round(part, 2).tolist() for part in (ring, *own)]
+def _scaled(ring: np.ndarray, top: int, left: int, steps: Sequence[float]) -> list:
+    placed = ring + np.array((left, top))
+    return placed.tolist() if tuple(steps) == (1, 1) else np.round(placed * steps[::-1], 2).tolist()
 
 
-def feature(geometry: dict, *, series: str, number: int, kind: str, measurements: dict) -> dict:
-    """A QuPath detection: `series` and `id` are those of the object's row in the table."""
-    return {
-        "type": "Feature",
-        "geometry": geometry,
-        "properties": {
-            "objectType": "detection",
-            "name": f"{series} {number}",
-            "series": series,
-            "id": number,
-            "classification": {"name": kind, "color": [200, 0, 0]},
-            "measurements": measurements,
-        },
+def feature_texts(
+    table: pd.DataFrame, labels: np.ndarray, corner: Sequence[int], steps: Sequence[float]
+) -> Iterator[str]:
+    """QuPath's detections, as JSON: one for each object and each plane that it meets.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows of `measure.describe`; their numbers become measurements, with six digits.
+    labels : (z, y, x) int
+        Of a window that holds all of the objects.
+    corner : (z, y, x)
+        Where the window lies.
+    steps : (y, x)
+        See `outline`.
+    """
+    names = [name for name in table if name not in PLACES]
+    for row, values in zip(table.to_dict("records"), table[names].to_numpy(float), strict=True):
+        properties = _properties(row, names, values)
+        y, x = (slice(row[a] - c, row[b] - c) for a, b, c in zip(*SIDES, corner[1:], strict=True))
+        for z in range(row.get("front", 0), row.get("back", 1)):
+            mask = labels[z - corner[0], y, x] == row["id"]
+            if mask.any():
+                geometry = outline(mask, row["top"], row["left"], steps) | {"plane": {"c": -1, "z": z, "t": row["t"]}}
+                yield f'{{"type": "Feature", "geometry": {json.dumps(geometry)}, "properties": {properties}}}'
+
+
+def _properties(row: dict, names: list[str], values: np.ndarray) -> str:
+    """`series` and `id` are those of the object's row in the table."""
+    told = {
+        "objectType": "detection",
+        "name": f"{row['series']} {row['id']}",
+        "series": row["series"],
+        "id": row["id"],
+        "classification": {"name": f"class {row['class']}", "color": COLOUR},
     }
+    finite = zip(names, values.tolist(), np.isfinite(values).tolist(), strict=True)
+    measurements = ", ".join(f"{json.dumps(name)}: {value:.6g}" for name, value, known in finite if known)
+    return f'{json.dumps(told)[:-1]}, "measurements": {{{measurements}}}}}'
 
 
-def write_features(path: str | Path, features: Iterable[dict]) -> None:
+def write_features(path: str | Path, features: Iterable[str]) -> None:
     """Stream features into a gzip-packed FeatureCollection whose bytes depend on nothing but them."""
-    with replacing(path) as aside, open(aside, "wb") as raw:
-        with gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed, io.TextIOWrapper(packed, "utf-8") as text:
-            text.write('{"type": "FeatureCollection", "features": [')
-            for number, item in enumerate(features):
-                text.write((",\n" if number else "\n") + json.dumps(item))
-            text.write("\n]}\n")
+    with replacing(path) as aside, open(aside, "wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed:
+        packed.write(b'{"type": "FeatureCollection", "features": [')
+        for number, text in enumerate(features):
+            packed.write(f"{',' if number else ''}\n{text}".encode())
+        packed.write(b"\n]}\n")

@@ -11,7 +11,7 @@ REVISIONS = {
     "train": "train 6",
     "predict": "predict 3",
     "label": "label 1",
-    "measure": "measure 1",
+    "measure": "measure 2",
     "score": "score 1",
     "report": "report 3",
 }

@@ -89,7 +89,7 @@ def _stages(folder: Path, config: dict, workers: int) -> Iterator[tuple[str, Cal
     _pretend(Path(weights).parent, Path(found).parent)
     yield "label", lambda: write_objects(image, found, objects, **shared, **config["label"])
     outputs = str(folder / "objects.parquet"), str(folder / "objects.geojson.gz")
-    yield "measure", lambda: write_measurements(image, found, objects, *outputs, **common)
+    yield "measure", lambda: write_measurements(image, found, objects, *outputs, **shared)
     samples = [["calibration", "test"]]
     yield "score", lambda: write_scores([image], [truth], [objects], str(folder / "scores.tsv"), samples=samples)
 

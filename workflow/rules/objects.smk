@@ -38,6 +38,7 @@ rule measure:
         "results/benchmarks/measure/{sample}.tsv"
     conda:
         "../envs/unetpipe.yaml"
+    threads: 2
     resources:
         mem_mb=4000,
         runtime=240,

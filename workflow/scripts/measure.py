@@ -6,4 +6,5 @@ write_measurements(
     *snakemake.input,
     *snakemake.output,
     sample=snakemake.wildcards.sample,
+    workers=snakemake.threads,
 )

@@ -1,0 +1,109 @@
+"""Shapes and grey values are scikit-image's; outlines are simple polygons that hold the pixels and no others."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import ndimage
+from skimage.draw import polygon2mask
+from skimage.measure import label, regionprops_table
+
+from unetpipe.shapes import rings, shapes, signed_area, statistics
+
+seeds = st.integers(0, 10**6)
+
+
+def blobs(shape, seed, share=60):
+    field = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=shape), 1.5)
+    return label(field > np.percentile(field, share), connectivity=1)
+
+
+def volume_and_boxes(labels):
+    labels = labels[(None,) * (3 - labels.ndim)].astype(np.uint32)
+    boxes = ndimage.find_objects(labels)
+    corners = np.array([[[part.start for part in box], [part.stop for part in box]] for box in boxes])
+    return labels, np.arange(1, len(boxes) + 1), corners
+
+
+@given(seed=seeds, share=st.integers(20, 90))
+def test_shapes_of_a_plane_are_those_of_scikit_image(seed, share):
+    labels = blobs((50, 60), seed, share)
+    found = shapes(*volume_and_boxes(labels))
+    names = ("area", "centroid", "perimeter", "area_convex", "axis_major_length", "axis_minor_length")
+    expected = regionprops_table(labels, properties=names)
+    np.testing.assert_array_equal(found.area, expected["area"])
+    np.testing.assert_array_equal(found.convex, expected["area_convex"])
+    rounding = {"rtol": 1e-9, "atol": 1e-9}
+    np.testing.assert_allclose(found.centroid[:, 1], expected["centroid-0"], **rounding)
+    np.testing.assert_allclose(found.perimeter, expected["perimeter"], **rounding)
+    spread = np.linalg.eigvalsh(found.covariance[:, 1:, 1:])
+    roots = {"rtol": 1e-6, "atol": 1e-6}  # square roots of what is next to nothing
+    np.testing.assert_allclose(4 * np.sqrt(spread[:, 1]), expected["axis_major_length"], **roots)
+    np.testing.assert_allclose(4 * np.sqrt(spread[:, 0].clip(0)), expected["axis_minor_length"], **roots)
+
+
+@given(seed=seeds)
+def test_shapes_of_a_volume_are_those_of_scikit_image(seed):
+    labels = blobs((9, 20, 22), seed, 80)
+    found = shapes(*volume_and_boxes(labels))
+    expected = regionprops_table(labels, properties=("area", "centroid", "inertia_tensor_eigvals"))
+    np.testing.assert_array_equal(found.area, expected["area"])
+    for axis in range(3):
+        np.testing.assert_allclose(found.centroid[:, axis], expected[f"centroid-{axis}"], rtol=1e-9, atol=1e-9)
+    spread = np.linalg.eigvalsh(found.covariance)
+    inertia = np.stack([expected[f"inertia_tensor_eigvals-{k}"] for k in range(3)], axis=1)
+    np.testing.assert_allclose(spread.sum(axis=1, keepdims=True) - spread, inertia, rtol=1e-6, atol=1e-6)
+    assert np.isnan(found.perimeter).all()
+
+
+@given(seed=seeds, kind=st.sampled_from([np.uint8, np.uint16, np.float32]))
+def test_grey_values_are_those_of_numpy(seed, kind):
+    labels, values = blobs((30, 31), seed), np.random.default_rng(seed).gamma(2, 20, (2, 30, 31)).astype(kind)
+    volume, ids, boxes = volume_and_boxes(labels)
+    found = statistics(volume, values[:, None], ids, boxes, (5, 50, 95))
+    for number in range(1, labels.max() + 1):
+        inside = values[:, labels == number].astype(float)
+        expected = [inside.mean(axis=1), inside.std(axis=1), *np.percentile(inside, (5, 50, 95), axis=1)]
+        np.testing.assert_allclose(found[number - 1], np.transpose(expected), rtol=1e-9, atol=1e-9)
+
+
+def crossings(ring):
+    """Corners and edges of a polygon that occur twice."""
+    steps = [np.linspace(a, b, int(np.abs(b - a).sum()) + 1)[:-1] for a, b in pairwise(ring)]
+    points = np.concatenate(steps)
+    return len(points) - len(np.unique(points, axis=0))
+
+
+@given(seed=seeds, density=st.floats(0.05, 0.95), connected=st.booleans())
+def test_outlines_hold_the_pixels_and_no_others(seed, density, connected):
+    mask = np.random.default_rng(seed).random((9, 11)) < density
+    if connected:
+        mask = label(mask, connectivity=1) == 1
+    found = rings(mask)
+    assert sum(signed_area(ring) for ring in found) == mask.sum()
+    assert [crossings(ring) for ring in found] == [0] * len(found)
+    painted = np.zeros(mask.shape, int)
+    for ring in found:
+        painted += np.sign(signed_area(ring)).astype(int) * polygon2mask(mask.shape, ring[:, ::-1] - 0.5)
+    np.testing.assert_array_equal(painted, mask)
+    parts, holes = label(mask, connectivity=1, return_num=True)[1], sum(signed_area(ring) < 0 for ring in found)
+    if connected and mask.any():
+        background = label(np.pad(~mask, 1, constant_values=True), connectivity=1, return_num=True)[1]
+        assert (parts, holes) == (1, background - 1)
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(["1"], 5), (["11", "11"], 5), (["11", "10"], 7)])
+def test_outlines_have_corners_only_where_they_turn(rows, expected):
+    mask = np.array([[int(letter) for letter in row] for row in rows], bool)
+    assert [len(ring) for ring in rings(mask)] == [expected]
+
+
+def test_pixels_that_meet_at_a_corner_are_two_polygons():
+    found = rings(np.eye(2, dtype=bool))
+    assert [signed_area(ring) for ring in found] == [1, 1]
+
+
+def test_nothing_has_no_outline():
+    assert rings(np.zeros((3, 3), bool)) == []

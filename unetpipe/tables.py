@@ -1,0 +1,58 @@
+"""Tables that are written as they grow."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+from pyarrow.parquet import ParquetWriter
+
+from unetpipe.manifest import replacing
+
+KEPT = 100_000  # rows that are collected before they are written
+
+
+class Rows:
+    """The rows of a Parquet file that is being written.
+
+    Attributes
+    ----------
+    counts : Counter
+        Rows of each series.
+    """
+
+    def __init__(self, file: ParquetWriter, empty: pd.DataFrame):
+        self.file, self.empty = file, empty
+        self.counts, self.kept = Counter[str](), list[pd.DataFrame]()
+
+    def append(self, table: pd.DataFrame) -> None:
+        """Add a table; columns that it lacks are empty."""
+        self.counts.update(table.series)
+        self.kept.append(table)
+        if sum(map(len, self.kept)) >= KEPT:
+            self.write()
+
+    def write(self) -> None:
+        """Write what was collected as a group of rows."""
+        whole = pd.concat([self.empty, *self.kept])[list(self.empty)].astype(self.empty.dtypes)
+        self.file.write_table(pa.Table.from_pandas(whole, self.file.schema, preserve_index=False))
+        self.kept.clear()
+
+
+@contextmanager
+def growing_table(path: str | Path, empty: pd.DataFrame) -> Iterator[Rows]:
+    """A Parquet file that appears when the block ends without an error.
+
+    Parameters
+    ----------
+    path : path
+    empty : DataFrame
+        Its columns and their types, without rows.
+    """
+    schema = pa.Schema.from_pandas(empty, preserve_index=False)
+    with replacing(path) as aside, ParquetWriter(aside, schema) as file:
+        rows = Rows(file, empty)
+        yield rows
+        rows.write()
