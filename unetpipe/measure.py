@@ -12,7 +12,7 @@ import pandas as pd
 
 from unetpipe.geometry import blocks
 from unetpipe.manifest import read_json
-from unetpipe.outlines import feature_texts, write_features
+from unetpipe.outlines import Packed, feature_texts, write_features
 from unetpipe.shapes import Shapes, shapes, statistics
 from unetpipe.store import label_path, open_array, read_attributes
 from unetpipe.tables import Rows, growing_table
@@ -152,7 +152,7 @@ def write_measurements(
     logger.info("%d rows in %s", sum(expected.values()), table)
 
 
-def _measure_all(entries: list[dict], stores: tuple[Path, Path], rows: Rows, workers: int) -> Iterator[str]:
+def _measure_all(entries: list[dict], stores: tuple[Path, Path], rows: Rows, workers: int) -> Iterator[Packed]:
     """Yield the features of all series, and write their rows."""
     for entry in entries:
         for t in range(entry["shape"][0]):
@@ -163,7 +163,7 @@ def _measure_all(entries: list[dict], stores: tuple[Path, Path], rows: Rows, wor
                 jobs = [dask.delayed(_measure_group, pure=False)(scene, group) for group in batch]
                 for table, features in dask.compute(*jobs, scheduler="threads", num_workers=workers):
                     rows.append(table)
-                    yield from features
+                    yield features
 
 
 def _scene(entry: dict, store: Path, found: Path, t: int) -> Scene:
@@ -184,13 +184,14 @@ def _empty(entries: list[dict]) -> pd.DataFrame:
     return whole[["series", "t", *(name for name in whole if name not in ("series", "t"))]][:0]
 
 
-def _measure_group(scene: Scene, group: Group) -> tuple[pd.DataFrame, list[str]]:
+def _measure_group(scene: Scene, group: Group) -> tuple[pd.DataFrame, Packed]:
     """Rows and features of a group's objects."""
     labels, grey, probability = (frame[group.window] for frame in (scene.labels, scene.image, scene.probability))
     table = describe(group, labels, grey, probability, scene.meaning)
     ends = ((group.boxes.low == 0) | (group.boxes.high == scene.labels.shape))[:, -scene.meaning.dimensions :]
     table = table.assign(series=scene.series, t=scene.t, touches_edge=ends.any(axis=1))
-    return table, list(feature_texts(table, labels, [part.start for part in group.window], scene.steps))
+    texts = feature_texts(table, labels, [part.start for part in group.window], scene.steps)
+    return table, Packed.of(",\n".join(texts))
 
 
 def describe(
