@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from unetpipe.scoring import summary
+from unetpipe.totals import wide
 
 ROOT = Path(__file__).parents[1]
 VARIANTS = {
@@ -56,7 +56,7 @@ def run(options, number, changes):
     with open(folder / "snakemake.log", "w") as log:
         subprocess.run(list(map(str, call)), cwd=ROOT, check=True, stdout=log, stderr=subprocess.STDOUT)
     scores = pd.read_csv(folder / "results" / "scores.tsv", sep="\t")
-    return summary(scores)[COLUMNS]
+    return wide(scores)[COLUMNS]
 
 
 def merged(config, changes):

@@ -13,7 +13,7 @@ import pandas as pd
 import tifffile
 import yaml
 
-from unetpipe.scoring import summary
+from unetpipe.totals import wide
 
 ROOT = Path(__file__).parents[1]
 PARTS = {"train": slice(0, 40), "test": slice(48, 80)}
@@ -77,7 +77,7 @@ def run(folder, config, steps, threads):
     with open(folder / "snakemake.log", "w") as log:
         subprocess.run(list(map(str, call)), cwd=ROOT, check=True, stdout=log, stderr=subprocess.STDOUT)
     times = pd.read_csv(folder / "results" / "benchmarks" / "train" / "all.tsv", sep="\t")
-    scores = summary(pd.read_csv(folder / "results" / "scores.tsv", sep="\t")).iloc[0]
+    scores = wide(pd.read_csv(folder / "results" / "scores.tsv", sep="\t")).iloc[0]
     return {**scores, "seconds": times["s"].iloc[0]}
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,8 @@ from unetpipe.label import Objects, Settings, write_objects
 from unetpipe.measure import write_measurements
 from unetpipe.neighbours import close_gaps
 from unetpipe.score import write_scores
-from unetpipe.scoring import summary
 from unetpipe.store import create_array, read_attributes, write_group
+from unetpipe.totals import wide
 
 
 def blurred_noise(shape, seed):
@@ -69,7 +70,7 @@ def made(tmp_path):
         create_array(store / entry["path"], (1, 1, *target.shape[1:]), np.uint8, chunk=32, shard=64)[...] = (
             target[:, None] * 255
         )
-    write_group(store, {"unetpipe": {"series": [{"digest": "truth"}]}})
+    write_group(store, {"unetpipe": {"sides": [1, 32, 32], "series": [{"digest": "truth"}]}})
     made |= {name: str(tmp_path / "objects" / f"s{name}") for name in (".json", ".parquet", ".geojson.gz")}
     made["probabilities"] = str(store / "zarr.json")
     return made
@@ -99,12 +100,17 @@ def test_table_outlines_and_store_agree(made):
 def test_what_the_truth_predicts_scores_one(made, tmp_path):
     write(made)
     output = tmp_path / "scores.tsv"
-    write_scores([made["image"]], [made["truth"]], [made[".json"]], str(output), samples=[["s", "test"]])
+    inputs = [[made[name]] for name in ("image", "probabilities", ".parquet")]
+    write_scores(*inputs, str(output), samples=[["s", "test"]], workers=2)
     scores = pd.read_csv(output, sep="\t")
-    total = summary(scores).iloc[0]
+    assert list(scores) == ["sample", "split", "series", "metric", "threshold", "value", "low", "high"]
+    total = wide(scores).iloc[0]
     assert total.f1 > 0.95  # discs that others cut into pieces are several components
     assert total.pixel_error < 0.01  # gaps are closed, but for corners where three discs meet
     assert total.rand > 0.95
+    assert total.dice_1 > 0.99
+    assert total.hausdorff_95 <= 1  # pixel, at those corners
+    assert {"f1_seams", "f1_inside", "pq", "mean_ap"} <= set(scores.metric)
 
 
 def test_a_second_run_finds_nothing_again(made, monkeypatch):
@@ -124,3 +130,15 @@ def test_a_sample_without_objects_is_a_valid_empty_table(made):
     assert len(table) == 0
     assert {"id", "area_um2", "mean_0", "series"} <= set(table.columns)
     assert json.loads(gzip.decompress(Path(made[".geojson.gz"]).read_bytes()))["features"] == []
+
+
+def test_more_objects_than_32_bits_count_have_64(made, monkeypatch):
+    write(made)
+    before = pd.read_parquet(made[".parquet"])
+    monkeypatch.setattr("unetpipe.components.MOST_IDS", 3)
+    Path(made[".json"]).unlink()
+    shutil.rmtree(Path(made["image"]).parent / ".ledger" / "objects")
+    write(made)
+    labels = zarr.open_array(Path(made["image"]).parent / "0/labels/objects/0", mode="r")
+    assert labels.dtype == np.uint64
+    pd.testing.assert_frame_equal(pd.read_parquet(made[".parquet"]), before)

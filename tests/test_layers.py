@@ -30,6 +30,8 @@ LAYERS = [
         "halving",
         "regions",
         "shapes",
+        "nearest",
+        "totals",
     },
     {
         "store",

@@ -11,6 +11,7 @@ from scipy import ndimage
 from unetpipe import tuning
 from unetpipe.cli import main
 from unetpipe.label import write_objects
+from unetpipe.measure import write_measurements
 from unetpipe.score import write_scores
 from unetpipe.store import create_array, open_array, write_group
 from unetpipe.tuning import choose_samples, tune
@@ -20,7 +21,7 @@ LABELLED = {"threshold": 0.5, "min_size": 30, "holes": 0, "expand": 0}
 
 def make(folder, split):
     """The results of a run whose probabilities are too low by a third."""
-    made = prepare(folder / "work", [(150, 140), (120, 130)])
+    prepare(folder / "work", [(150, 140), (120, 130)])
     results = folder / "results"
     results.mkdir()
     (folder / "work" / "images").rename(results / "images")
@@ -31,10 +32,12 @@ def make(folder, split):
         found = np.clip(np.where(ids > 0, 120, 20) - 60 * edges, 0, 255).astype(np.uint8)
         path = results / "probabilities" / "s.zarr" / series
         create_array(path, (1, 1, 1, *ids.shape), np.uint8, chunk=32, shard=64)[...] = found[None, None, None]
-    write_group(results / "probabilities" / "s.zarr", {"unetpipe": {"series": [{"digest": "d"}]}})
+    write_group(results / "probabilities" / "s.zarr", {"unetpipe": {"sides": [1, 64, 64], "series": [{"digest": "d"}]}})
     objects = str(results / "objects" / "s.json")
     write_objects(str(image), str(results / "probabilities" / "s.zarr" / "zarr.json"), objects, sample="s", **LABELLED)
-    write_scores([str(image)], [made["truth"]], [objects], str(results / "scores.tsv"), samples=[["s", split]])
+    found, table = (str(results / name) for name in ("probabilities/s.zarr/zarr.json", "objects/s.parquet"))
+    write_measurements(str(image), found, objects, table, str(results / "objects" / "s.geojson.gz"), sample="s")
+    write_scores([str(image)], [found], [table], str(results / "scores.tsv"), samples=[["s", split]])
     return results
 
 

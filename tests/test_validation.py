@@ -15,12 +15,13 @@ from scenes import prepare
 
 from unetpipe.label import write_objects
 from unetpipe.manifest import read_json
+from unetpipe.measure import write_measurements
 from unetpipe.network import UNet
 from unetpipe.predict import predict_part, publish_probabilities
 from unetpipe.saved import save_network
 from unetpipe.score import write_scores
-from unetpipe.scoring import summary
 from unetpipe.store import open_array
+from unetpipe.totals import wide
 from unetpipe.train import loop, train
 from unetpipe.train.setup import held_out
 from unetpipe.train.validation import METRICS, THRESHOLDS, Score, Validation, list_seen
@@ -55,7 +56,8 @@ def test_a_network_is_scored_as_by_the_stages_after_training(made, tmp_path, met
     kept = read_json(tmp_path / "network.json")["kept"]
     ids = open_array(Path(sample["image"]).parent / "0" / "labels" / "truth" / "0")[...]
     least = int(-(-np.bincount(ids.flat)[1:].min() // 2))  # half the smallest true object
-    store, objects, scores = (str(tmp_path / name) for name in ("p.zarr/zarr.json", "o.json", "scores.tsv"))
+    names = ("p.zarr/zarr.json", "o.json", "o.parquet", "scores.tsv")
+    store, objects, table, scores = (str(tmp_path / name) for name in names)
     paths = [sample["image"], sample["tissue"], [str(tmp_path / "network.json")]]
     predict_part(*paths, str(tmp_path / "0.json"), store=store, sample="s", block=512)
     publish_probabilities(*paths, store, sample="s", block=512)
@@ -64,8 +66,9 @@ def test_a_network_is_scored_as_by_the_stages_after_training(made, tmp_path, met
         write_objects(
             sample["image"], store, objects, sample="s", threshold=threshold, min_size=least, holes=0, expand=1
         )
-        write_scores([sample["image"]], [sample["truth"]], [objects], scores, samples=[["s", "val"]])
-        found[threshold] = summary(pd.read_csv(scores, sep="\t"))[metric].iloc[0]
+        write_measurements(sample["image"], store, objects, table, str(tmp_path / "o.geojson.gz"), sample="s")
+        write_scores([sample["image"]], [store], [table], scores, samples=[["s", "val"]])
+        found[threshold] = wide(pd.read_csv(scores, sep="\t"))[metric].iloc[0]
     best = max(found.values(), key=lambda value: METRICS[metric] * value)
     assert kept["value"] == pytest.approx(best)
     assert found[kept["threshold"]] == pytest.approx(best)

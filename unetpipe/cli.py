@@ -180,10 +180,10 @@ def _say_kept(path: Path) -> None:
 
 
 def _score_table(scores: pd.DataFrame, *, intervals: bool) -> str:
-    from unetpipe.scoring import summary
+    from unetpipe.totals import wide
 
     figures = ["f1", "ap", "mean_iou", "pixel_error", "rand", "information"]
-    table = summary(scores, repeats=10_000 if intervals else 0)
+    table = wide(scores)
     for name in figures if intervals else []:
         parts = zip(table[name], table[f"{name}_low"], table[f"{name}_high"], strict=True)
         table[name] = [f"{value:.3f} ({low:.3f}-{high:.3f})" for value, low, high in parts]
@@ -288,14 +288,15 @@ def _otsu(folder: Path) -> dict[str, float]:
     from tifffile import imread
 
     from unetpipe.demo import otsu_objects
-    from unetpipe.metrics import detection, matches, overlaps
+    from unetpipe.metrics import Overlaps, Pairs, detection, matches
 
     pairs = {"test": [(p, folder / "test/labels" / p.name) for p in sorted((folder / "test/images").iterdir())]}
     pairs["slide"] = [(folder / "slide/slide.tif", folder / "slide/labels.tif")]
     scores = {}
     for sample, files in pairs.items():
-        tables = [overlaps(imread(truth), otsu_objects(imread(image))) for image, truth in files]
-        matched = sum(matches(table, 0.5) for table in tables)
+        pairs_of = [Pairs.of(imread(truth), otsu_objects(imread(image))) for image, truth in files]
+        tables = [Overlaps.of(pairs) for pairs in pairs_of]
+        matched = sum(len(matches(table, 0.5)) for table in tables)
         counts = [sum(len(part) for part in parts) for parts in zip(*((t.truth, t.found) for t in tables), strict=True)]
         scores[sample] = detection(matched, *counts)["f1"]
     return scores

@@ -9,9 +9,9 @@ REVISIONS = {
     "mask": "mask 1",
     "weights": "weights 3",
     "train": "train 6",
-    "predict": "predict 3",
+    "predict": "predict 4",
     "label": "label 1",
     "measure": "measure 2",
-    "score": "score 1",
-    "report": "report 3",
+    "score": "score 2",
+    "report": "report 4",
 }

@@ -1,79 +1,204 @@
-"""The figures of an image, and of a sample of many images."""
+"""What there is to count in an image and its truth, part by part."""
 
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import dask
 import numpy as np
-import pandas as pd
 
-from unetpipe.metrics import detection, matches, mean_iou, overlaps, rand_and_information
+from unetpipe.geometry import blocks
+from unetpipe.metrics import Overlaps, Pairs, class_counts, matches, mean_iou, rand_and_information
+from unetpipe.nearest import border, border_distances, thinned
 from unetpipe.store import IGNORED
 
-COLUMNS = ["sample", "split", "series", "truths", "objects", "matched", "precision", "recall", "f1", "ap"]
-COLUMNS += ["mean_iou", "pixel_error", "rand", "information"]
+PLANE, VOLUME = (1024, 1024), (16, 512, 512)  # what is looked at at once, pixels
+THRESHOLDS = tuple(round(0.5 + 0.05 * k, 2) for k in range(10))
+Region = tuple[slice, ...]
+Reader = Callable[[Region], np.ndarray]
 
 
-def score_image(truth: np.ndarray, found: np.ndarray, classes: np.ndarray, *, iou: float) -> dict[str, float]:
-    """All figures of one image.
+class Compared(NamedTuple):
+    """One image, or one time point of it, with its truth; readers give any region of it."""
 
-    Parameters
-    ----------
-    truth, found : (*space) int
-        Instance labels.
-    classes : (*space) uint8
-        Annotated classes, 255 where ignored.
-    iou : float
-        Least intersection over union of a matched pair.
-    """
+    shape: tuple[int, ...]  # (y, x) or (z, y, x)
+    truth: Reader  # instance labels, 0 is background
+    found: Reader
+    classes: Reader  # annotated, 255 where nobody looked
+    found_classes: Reader
+    kinds: int  # of classes, background among them
+    spacing: tuple[float, ...]  # size of a pixel along each axis; the smallest is 1
+    seams: tuple[int, ...] | None = None  # sides of the blocks that were predicted, if they count; 1: no seam that way
+
+    @classmethod
+    def of(cls, truth: np.ndarray, found: np.ndarray, classes: np.ndarray) -> "Compared":
+        """Images (y, x) or (z, y, x) in memory, of one class."""
+        flat = [image[0] if image.ndim == 3 and len(image) == 1 else image for image in (truth, found, classes)]
+        foreground = (flat[1] > 0).astype(np.uint8)
+        read = [image.__getitem__ for image in (*flat, foreground)]
+        return cls(flat[0].shape, read[0], read[1], read[2], read[3], 2, (1.0,) * flat[0].ndim)
+
+
+class Part(NamedTuple):
+    """What is counted in one region."""
+
+    objects: Pairs  # true and found objects, where known
+    outlined: Pairs  # the same with the borders of found objects thinned, in true objects
+    classes: Pairs  # true and found, where known
+    known: Pairs  # found objects, and whether the truth is known
+    distances: Pairs  # of borders, squared: 0 from the truth, 1 from what was found; and pixels
+    seams: Pairs  # objects at the seams: 0 true ones, 1 found ones
+
+
+def count_region(image: Compared, region: Region, *, distances: bool) -> Part:
+    """Count what is in one region."""
+    truth, found, classes = (read(region) for read in (image.truth, image.found, image.classes))
     known = classes != IGNORED
-    table = overlaps(truth, found, known)
-    matched, truths, founds = matches(table, iou), len(table.truth), len(table.found)
-    return {
-        "truths": truths,
-        "objects": founds,
-        "matched": matched,
-        **detection(matched, truths, founds),
-        "mean_iou": mean_iou(table),
-        "pixel_error": float(((classes > 0) != (found > 0))[known].mean()) if known.any() else 0.0,
-        **rand_and_information(np.where(known, truth, 0), found),
-    }
+    inside = known & (truth > 0)
+    closed = thinned(image.found, image.shape, region, inside, image.spacing) if inside.any() else found
+    return Part(
+        Pairs.of(truth, found, known),
+        Pairs.of(truth, closed, inside),
+        Pairs.of(classes, image.found_classes(region), known),
+        Pairs.of(found, known.astype(np.uint8), found > 0),
+        _distances(image, region, known) if distances else NONE,
+        _at_seams(image, region, truth, found) if image.seams else NONE,
+    )
 
 
-def summary(scores: pd.DataFrame, *, repeats: int = 0, seed: int = 1) -> pd.DataFrame:
-    """Figures of each sample: objects pooled over its images, the others as the mean of its images.
+NONE = Pairs(*np.zeros((3, 0), np.int64))
+
+
+def _distances(image: Compared, region: Region, known: np.ndarray) -> Pairs:
+    parts = [NONE]
+    masks = [partial(_mask, read) for read in (image.truth, image.found)]
+    for number, (one, other) in enumerate((masks, masks[::-1])):
+        places = border(one, image.shape, region) & known
+        squared = border_distances(places, other, image.shape, region, image.spacing) ** 2
+        values, pixels = np.unique(squared, return_counts=True)
+        parts.append(Pairs(np.full(len(values), number), values, pixels))
+    return Pairs(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+def _mask(read: Reader, region: Region) -> np.ndarray:
+    return read(region) > 0
+
+
+def _at_seams(image: Compared, region: Region, truth: np.ndarray, found: np.ndarray) -> Pairs:
+    parts = [NONE]
+    for axis, (side, part) in enumerate(zip(image.seams or (), region, strict=True)):
+        places = np.arange(part.start, part.stop)
+        beside = ((places % side == 0) & (places > 0)) | (
+            (places % side == side - 1) & (places < image.shape[axis] - 1)
+        )
+        for number, labels in enumerate((truth, found)):
+            ids = np.unique(np.compress(beside, labels, axis))
+            ids = ids[ids > 0]
+            parts.append(Pairs(np.full(len(ids), number), ids, np.ones(len(ids), np.int64)))
+    return Pairs(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+def score(
+    image: Compared, *, thresholds: Sequence[float] = THRESHOLDS, distances: bool = True, workers: int = 1
+) -> dict[str, float]:
+    """What `pooled` needs to know of an image.
 
     Parameters
     ----------
-    scores : DataFrame
-        As `write_scores` writes it.
-    repeats : int
-        Bootstrap samples of the images (Efron 1979), for 95 % intervals: columns `{figure}_low` and `{figure}_high`.
-    seed : int
-        Of the bootstrap.
+    thresholds : sequence of float
+        Least intersections over union of a matched pair.
+    distances : bool
+        Whether to look for the distances of borders too.
+    workers : int
+        Threads; each holds one block with its surroundings.
     """
-    rows = []
-    for (sample, split), group in scores.groupby(["sample", "split"], sort=False):
-        counts = {"images": len(group), "truths": int(group.truths.sum()), "objects": int(group.objects.sum())}
-        row = {"sample": sample, "split": split, **counts}
-        row |= {name: float(values[0]) for name, values in _figures(group, np.ones((1, len(group)))).items()}
-        if repeats:
-            drawn = np.random.default_rng(seed).multinomial(len(group), [1 / len(group)] * len(group), repeats)
-            for name, values in _figures(group, drawn).items():
-                row[f"{name}_low"], row[f"{name}_high"] = np.percentile(values, [2.5, 97.5])
-        rows.append(row)
-    return pd.DataFrame(rows)
+    sides = PLANE if len(image.shape) == 2 else VOLUME
+    jobs = [
+        dask.delayed(count_region, pure=False)(image, block.write, distances=distances)
+        for block in blocks(image.shape, sides)
+    ]
+    parts = dask.compute(*jobs, scheduler="threads", num_workers=workers)
+    whole = Part(*(Pairs.add(pairs) for pairs in zip(*parts, strict=True)))
+    table = _judged(whole)
+    figures = {"truths": len(table.truth), "objects": len(table.found), "covered": mean_iou(table) * len(table.truth)}
+    for threshold in thresholds:
+        pairs = matches(table, threshold)
+        figures |= {f"matched {threshold}": len(pairs), f"overlap {threshold}": table.iou[pairs].sum()}
+    figures |= rand_and_information(whole.outlined)
+    figures["rand_error"] = 1 - rand_and_information(whole.objects)["rand"]
+    figures |= _class_figures(whole.classes, image.kinds)
+    if distances:
+        figures["hausdorff_95"] = hausdorff(whole.distances, image)
+    if image.seams:
+        figures |= _seam_figures(table, matches(table, thresholds[0]), whole.seams)
+    return figures
 
 
-def _figures(group: pd.DataFrame, times: np.ndarray) -> dict[str, np.ndarray]:
-    """Every figure where each image counts so many times (repeats, images); 1 if there is nothing to find or miss."""
-    matched, truths, founds = (times @ group[name].to_numpy(float) for name in ("matched", "truths", "objects"))
-    nothing = truths + founds == 0
-    figures = {
-        "precision": _share(matched, founds, nothing),
-        "recall": _share(matched, truths, truths == 0),
-        "f1": _share(2 * matched, truths + founds, nothing),
-        "ap": _share(matched, truths + founds - matched, nothing),
-        "mean_iou": _share(times @ (group.mean_iou * group.truths).to_numpy(), truths, truths == 0),
+def score_at_half(image: Compared, workers: int = 1) -> dict[str, float]:
+    """What choosing between settings needs to know: objects match at an intersection over union of 0.5."""
+    return score(image, thresholds=THRESHOLDS[:1], distances=False, workers=workers)
+
+
+def _judged(whole: Part) -> Overlaps:
+    """Objects, but for found ones of which less than half lies where the truth is known."""
+    table = Overlaps.of(whole.objects)
+    ids, place = np.unique(whole.known.first, return_inverse=True)
+    total = np.bincount(place, whole.known.pixels, len(ids))[np.searchsorted(ids, table.found_ids)]
+    return table.without(table.found < total / 2)
+
+
+def _class_figures(pairs: Pairs, count: int) -> dict[str, float]:
+    """Pixels of each class, and the share of those whose class is not the true one."""
+    figures: dict[str, float] = {}
+    for number in range(1, count):
+        names = (f"{kind} {number}" for kind in ("shared", "false", "missed"))
+        figures |= dict(zip(names, class_counts(pairs, number), strict=True))
+    wrong, known = pairs.pixels[pairs.first != pairs.second].sum(), pairs.pixels.sum()
+    return {**figures, "pixel_error": wrong / known if known else 0.0}
+
+
+def _seam_figures(table: Overlaps, pairs: np.ndarray, seams: Pairs) -> dict[str, float]:
+    """Objects, and those of them that are matched, at the seams and elsewhere; true and found ones together."""
+    matched = [
+        np.isin(np.arange(len(sizes)), partners)
+        for sizes, partners in zip(table[2:4], table.pairs[pairs].T, strict=True)
+    ]
+    beside = [np.isin(ids, seams.second[seams.first == k]) for k, ids in enumerate((table.true_ids, table.found_ids))]
+    hit, at = np.concatenate(matched), np.concatenate(beside)
+    return {
+        "seams": int(at.sum()),
+        "seams matched": int((at & hit).sum()),
+        "inside": int((~at).sum()),
+        "inside matched": int((~at & hit).sum()),
     }
-    return figures | {n: times @ group[n].to_numpy() / len(group) for n in ("pixel_error", "rand", "information")}
 
 
-def _share(part, whole, empty) -> np.ndarray:
-    return np.where(empty, 1.0, part / np.maximum(whole, 1))
+def hausdorff(distances: Pairs, image: Compared, percent: float = 95) -> float:
+    """The larger of the two directions' percentiles of border distances (Huttenlocher et al. 1993).
+
+    Parameters
+    ----------
+    distances
+        See `Part`.
+
+    Returns
+    -------
+    float
+        In units of the spacing; 0 if neither has a border, the image's diagonal if only one has.
+    """
+    diagonal = float(np.linalg.norm(np.multiply(image.shape, image.spacing)))
+    sides = [(distances.second[distances.first == k], distances.pixels[distances.first == k]) for k in (0, 1)]
+    if not any(len(squared) for squared, _ in sides):
+        return 0.0
+    return max(
+        _percentile(*side, percent) if np.isfinite(side[0]).all() and len(side[0]) else diagonal for side in sides
+    )
+
+
+def _percentile(squared: np.ndarray, pixels: np.ndarray, percent: float) -> float:
+    """Of distances that occur so often, by linear interpolation."""
+    order = np.argsort(squared)
+    last = np.cumsum(pixels[order]) - 1
+    place = percent / 100 * last[-1]
+    below, above = (np.sqrt(squared[order][np.searchsorted(last, p)]) for p in (np.floor(place), np.ceil(place)))
+    return float(below + (above - below) * (place % 1))

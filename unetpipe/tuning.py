@@ -13,8 +13,9 @@ from unetpipe.geometry import relative_spacing
 from unetpipe.label import Objects, Settings
 from unetpipe.log import Progress
 from unetpipe.manifest import read_json
-from unetpipe.scoring import score_image, summary
+from unetpipe.scoring import Compared, score_at_half
 from unetpipe.store import label_path, open_array, read_attributes
+from unetpipe.totals import overall
 
 logger = logging.getLogger(__name__)
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -65,7 +66,7 @@ def tune(results: Path, samples: Sequence[str], *, metric: str = "ap", workers: 
     samples : sequence of str
         See `choose_samples`.
     metric : str
-        Figure of `scoring.summary` by which settings are better.
+        Figure of `totals.overall` by which settings are better.
 
     Returns
     -------
@@ -97,14 +98,15 @@ def _series(results: Path, name: str) -> Iterator[Series]:
 
 
 def _row(series: list[Series], settings: Settings, now: Settings, workers: int, progress: Progress) -> dict:
-    figures = pd.DataFrame([_score(one, settings, workers) for one in series]).assign(sample="", split="")
+    figures = pd.DataFrame([row for one in series for row in _score(one, settings, workers)])
     progress.advance()
-    total = summary(figures).iloc[0].drop(["sample", "split"]).to_dict()
-    return {**settings._asdict(), **total, "now": settings == now}
+    return {**settings._asdict(), **overall(figures), "now": settings == now}
 
 
-def _score(series: Series, settings: Settings, workers: int) -> dict:
+def _score(series: Series, settings: Settings, workers: int) -> Iterator[dict]:
+    """Of every time point."""
     objects = Objects(series.probabilities, series.shard, settings, workers, series.spacing)
     found = objects.read(tuple(slice(0, size) for size in objects.shape))
     truth, classes = (open_array(series.labels / name / "0")[...] for name in ("truth", "classes"))
-    return score_image(truth, found, classes, iou=0.5)
+    for parts in zip(truth, found, classes, strict=True):
+        yield score_at_half(Compared.of(*parts), workers)

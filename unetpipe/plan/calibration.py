@@ -91,7 +91,8 @@ def _stages(folder: Path, config: dict, workers: int) -> Iterator[tuple[str, Cal
     outputs = str(folder / "objects.parquet"), str(folder / "objects.geojson.gz")
     yield "measure", lambda: write_measurements(image, found, objects, *outputs, **shared)
     samples = [["calibration", "test"]]
-    yield "score", lambda: write_scores([image], [truth], [objects], str(folder / "scores.tsv"), samples=samples)
+    scored = [image], [found], [outputs[0]]
+    yield "score", lambda: write_scores(*scored, str(folder / "scores.tsv"), samples=samples, workers=workers)
 
 
 def _draw(folder: Path) -> None:
@@ -108,7 +109,7 @@ def _pretend(weights: Path, store: Path) -> None:
     target = open_array(weights / "0" / "target")[...]
     found = create_array(store / "0", (1, 1, *target.shape[1:]), np.uint8, chunk=256, shard=1024)
     found[...] = target[:, None] * np.uint8(255)
-    write_group(store, {"unetpipe": {"series": [{"path": "0", "digest": "truth"}]}})
+    write_group(store, {"unetpipe": {"sides": [1, 512, 512], "series": [{"path": "0", "digest": "truth"}]}})
 
 
 def _step(config: dict, network: Network, tiles: tuple[int, int], device, precision) -> float:

@@ -13,8 +13,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from unetpipe.manifest import read_json, write_bytes
 from unetpipe.report.pictures import curve_link, data_uri, draw_curves, grey, outlined
-from unetpipe.scoring import summary
 from unetpipe.store import label_path, open_array, read_attributes
+from unetpipe.totals import wide
 
 logger = logging.getLogger(__name__)
 PACKAGES = ("unetpipe", "torch", "zarr", "zarrs", "numpy", "scipy", "scikit-image", "dask", "snakemake")
@@ -51,8 +51,8 @@ def write_report(
         networks=notes,
         curves=draw_curves({name: note["curve"] for name, note in notes.items()}),
         tables={name: curve_link(note["curve"]) for name, note in notes.items()},
-        scores=scores.to_dict("records"),
-        totals=summary(scores).to_dict("records") if len(scores) else [],
+        scores=wide(scores, whole=False).to_dict("records") if len(scores) else [],
+        totals=wide(scores).to_dict("records") if len(scores) else [],
         costs=_costs(Path(benchmarks)),
         versions={name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
         config=yaml.safe_dump(config, sort_keys=False, allow_unicode=True),

@@ -14,8 +14,9 @@ from unetpipe.neighbours import close_gaps
 from unetpipe.network import Network
 from unetpipe.overlap_tile import Predictor, predict_volume
 from unetpipe.ranks import everyone, rank, size
-from unetpipe.scoring import score_image, summary
+from unetpipe.scoring import Compared, score_at_half
 from unetpipe.store import label_path, open_array, read_attributes
+from unetpipe.totals import overall
 
 METRICS = {"f1": 1, "ap": 1, "mean_iou": 1, "rand": 1, "information": 1, "pixel_error": -1}  # -1: less is better
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
@@ -63,7 +64,7 @@ class Validation:
         own = [row for seen in self.series[rank() :: size()] for row in self._rows(seen, predictor)]
         rows = pd.DataFrame([row for rows in everyone(own) for row in rows])
         scores = [
-            Score(float(summary(at.assign(sample="", split=""))[self.metric].iloc[0]), threshold)
+            Score(overall(at.drop(columns="threshold"))[self.metric], threshold)
             for threshold, at in rows.groupby("threshold")
         ]
         return max(scores, key=lambda score: (METRICS[self.metric] * score.value, -abs(score.threshold - 0.5)))
@@ -81,7 +82,7 @@ class Validation:
             truth, classes = (array[t] for array in truths)
             for threshold in THRESHOLDS:
                 objects = find_objects(found > 255 * threshold, np.bincount(truth.flat)[1:], self.expand)
-                yield {"threshold": threshold, **score_image(truth, objects, classes, iou=0.5)}
+                yield {"threshold": threshold, **score_at_half(Compared.of(truth, objects, classes))}
 
 
 def find_objects(foreground: np.ndarray, true_sizes: np.ndarray, expand: int) -> np.ndarray:

@@ -52,7 +52,8 @@ rule score:
     input:
         images=expand(IMAGE, sample=SCORED),
         truths=expand(TRUTH, sample=SCORED),
-        objects=expand(OBJECTS, sample=SCORED),
+        probabilities=expand(PROBABILITIES, sample=SCORED),
+        tables=expand(TABLE, sample=SCORED),
     output:
         "results/scores.tsv",
     log:
@@ -61,9 +62,10 @@ rule score:
         "results/benchmarks/score.tsv"
     conda:
         "../envs/unetpipe.yaml"
+    threads: 2
     resources:
-        mem_mb=8000,
-        runtime=120,
+        mem_mb=4000,
+        runtime=240,
     params:
         args=settings("score"),
         samples=[[name, SAMPLES[name].split] for name in SCORED],

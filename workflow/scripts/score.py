@@ -3,8 +3,9 @@ from unetpipe.score import write_scores
 
 log_to(snakemake.log[0])
 write_scores(
-    *map(list, (snakemake.input.images, snakemake.input.truths, snakemake.input.objects)),
+    *(list(snakemake.input[name]) for name in ("images", "probabilities", "tables")),
     snakemake.output[0],
     samples=snakemake.params.samples,
+    workers=snakemake.threads,
     **snakemake.params.args,
 )
