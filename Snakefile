@@ -8,6 +8,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/images.smk"
 include: "workflow/rules/network.smk"
 include: "workflow/rules/objects.smk"
+include: "workflow/rules/exports.smk"
 
 
 rule all:

@@ -48,7 +48,8 @@ LAYERS = [
     },
     {"pyramid", "tiles", "overlap_tile", "scoring", "inspection", "pretrained", "loss", "fitting"},
     {"saved", "seams"},
-    {"ingest", "truth", "mask", "weights", "train", "predict", "label", "measure", "score", "demo", "export"},
+    {"ingest", "truth", "mask", "weights", "train", "predict", "label", "measure", "score", "demo", "export"}
+    | {"labels_tiff"},
     {"report", "figures", "trained", "plan", "tuning"},
     {"cli"},
 ]

@@ -7,15 +7,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 from skimage.draw import polygon2mask
 from skimage.measure import label, regionprops_table
 
+from unetpipe.labels_tiff import write_tiff
 from unetpipe.measure import Meaning, describe, find_boxes, groups, write_measurements
 from unetpipe.outlines import feature_texts, outline
-from unetpipe.store import create_array, label_path, write_group
+from unetpipe.store import create_array, label_path, open_array, write_group
+from unetpipe.tables import write_csv
 
 seeds = st.integers(0, 10**6)
 SUMS = {"rtol": 1e-6, "atol": 1e-6}  # in another order; square roots of what is next to nothing
@@ -213,3 +216,31 @@ def test_a_store_that_lost_an_object_is_named(stored):
     Path(stored[2]).write_text(json.dumps(content))
     with pytest.raises(RuntimeError, match=r'sample "s", series s1: the store holds .* delete .*o\.json'):
         write_measurements(*stored, sample="s")
+
+
+def test_csv_is_the_table(stored, tmp_path, monkeypatch):
+    monkeypatch.setattr("unetpipe.tables.KEPT", 10)
+    write_measurements(*stored, sample="s")
+    write_csv(stored[3], tmp_path / "t.csv.gz")
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "t.csv.gz"), pd.read_parquet(stored[3]), check_dtype=False)
+
+
+def test_an_empty_csv_has_a_header(stored, tmp_path):
+    write_measurements(*stored, sample="s")
+    pd.read_parquet(stored[3])[:0].to_parquet(tmp_path / "none.parquet")
+    write_csv(tmp_path / "none.parquet", tmp_path / "t.csv.gz")
+    assert list(pd.read_csv(tmp_path / "t.csv.gz")) == list(pd.read_parquet(stored[3]))
+
+
+def test_a_tiff_holds_the_ids_of_the_store(stored, tmp_path, monkeypatch):
+    output = tmp_path / "l.ome.tif"
+    for most, dtype in ((0, np.uint32), (10**4, np.uint16)):
+        monkeypatch.setattr("unetpipe.labels_tiff.SHORT", most)
+        write_tiff(stored[0], stored[2], str(output), workers=2)
+        with tifffile.TiffFile(output) as file:
+            for number, series in enumerate(file.series):
+                expected = open_array(label_path(tmp_path / "i.zarr", str(number), "objects") / "0")[...]
+                assert series.dtype == dtype
+                np.testing.assert_array_equal(series.asarray().reshape(expected.shape), expected)
+            assert 'PhysicalSizeX="0.5"' in file.ome_metadata
+            assert 'Name="s1"' in file.ome_metadata

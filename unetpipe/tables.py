@@ -1,5 +1,6 @@
-"""Tables that are written as they grow."""
+"""Tables of objects: Parquet that is written as it grows, and CSV."""
 
+import gzip
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-from pyarrow.parquet import ParquetWriter
+from pyarrow.parquet import ParquetFile, ParquetWriter
 
 from unetpipe.manifest import replacing
 
@@ -56,3 +57,12 @@ def growing_table(path: str | Path, empty: pd.DataFrame) -> Iterator[Rows]:
         rows = Rows(file, empty)
         yield rows
         rows.write()
+
+
+def write_csv(table: str | Path, output: str | Path) -> None:
+    """Write a Parquet table as gzip-packed CSV, a group of rows at a time; unknown values are empty."""
+    with replacing(output) as aside, open(aside, "wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed:
+        file = ParquetFile(table)
+        packed.write(file.schema_arrow.empty_table().to_pandas().to_csv(index=False, lineterminator="\n").encode())
+        for rows in file.iter_batches():
+            packed.write(rows.to_pandas().to_csv(index=False, header=False, lineterminator="\n").encode())

@@ -47,6 +47,8 @@ PART = "results/probabilities/{sample}.parts/{part}.json"
 OBJECTS = "results/objects/{sample}.json"
 TABLE = "results/objects/{sample}.parquet"
 OUTLINES = "results/objects/{sample}.geojson.gz"
+CSV = "results/objects/{sample}.csv.gz"
+TIFF = "results/objects/{sample}.ome.tif"
 
 
 wildcard_constraints:
