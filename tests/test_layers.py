@@ -32,6 +32,7 @@ LAYERS = [
         "shapes",
         "nearest",
         "totals",
+        "warping",
     },
     {
         "store",

@@ -1,5 +1,6 @@
 """What there is to count in an image and its truth, part by part."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -11,8 +12,10 @@ from unetpipe.geometry import blocks
 from unetpipe.metrics import Overlaps, Pairs, class_counts, matches, mean_iou, rand_and_information
 from unetpipe.nearest import border, border_distances, thinned
 from unetpipe.store import IGNORED
+from unetpipe.warping import warping_error
 
 PLANE, VOLUME = (1024, 1024), (16, 512, 512)  # what is looked at at once, pixels
+WARPED = 4096**2  # pixels of the largest plane whose truth is warped: it is looked at as a whole
 THRESHOLDS = tuple(round(0.5 + 0.05 * k, 2) for k in range(10))
 Region = tuple[slice, ...]
 Reader = Callable[[Region], np.ndarray]
@@ -108,7 +111,7 @@ def score(
     thresholds : sequence of float
         Least intersections over union of a matched pair.
     distances : bool
-        Whether to look for the distances of borders too.
+        Whether to look for the distances of borders, and in planes that are not too large for the warping error, too.
     workers : int
         Threads; each holds one block with its surroundings.
     """
@@ -129,6 +132,8 @@ def score(
     figures |= _class_figures(whole.classes, image.kinds)
     if distances:
         figures["hausdorff_95"] = hausdorff(whole.distances, image)
+        if len(image.shape) == 2 and math.prod(image.shape) <= WARPED:
+            figures["warping_error"] = _warping_error(image)
     if image.seams:
         figures |= _seam_figures(table, matches(table, thresholds[0]), whole.seams)
     return figures
@@ -155,6 +160,12 @@ def _class_figures(pairs: Pairs, count: int) -> dict[str, float]:
         figures |= dict(zip(names, class_counts(pairs, number), strict=True))
     wrong, known = pairs.pixels[pairs.first != pairs.second].sum(), pairs.pixels.sum()
     return {**figures, "pixel_error": wrong / known if known else 0.0}
+
+
+def _warping_error(image: Compared) -> float:
+    whole = tuple(slice(0, size) for size in image.shape)
+    truth, found, classes = (read(whole) for read in (image.truth, image.found, image.classes))
+    return warping_error(truth > 0, found > 0, classes != IGNORED)
 
 
 def _seam_figures(table: Overlaps, pairs: np.ndarray, seams: Pairs) -> dict[str, float]:

@@ -8,7 +8,7 @@ import pandas as pd
 PLACE = ["sample", "split", "series"]
 ALL = "(all)"  # series of the rows of a whole sample
 COLUMNS = (*PLACE, "metric", "threshold", "value", "low", "high")
-MEANS = ("pixel_error", "rand", "information", "rand_error", "hausdorff_95")
+MEANS = ("pixel_error", "rand", "information", "rand_error", "hausdorff_95", "warping_error")
 Figures = dict[tuple[str, float | None], np.ndarray]
 
 
