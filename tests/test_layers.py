@@ -33,6 +33,7 @@ LAYERS = [
         "nearest",
         "totals",
         "warping",
+        "locks",
     },
     {
         "store",

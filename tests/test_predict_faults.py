@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -114,7 +115,7 @@ def test_the_second_process_on_one_part_is_refused(made, tmp_path):
         with start(made, tmp_path) as second:
             _, said = second.communicate()
         assert second.returncode != 0
-        assert "is being written by another process; wait for it to end" in said
+        assert re.search(r"is being written by process \d+ on .*; wait for it to end", said)
         first.kill()
 
 

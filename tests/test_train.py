@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from scenes import prepare
 
+from unetpipe.locks import held
 from unetpipe.loss import class_weights
 from unetpipe.manifest import read_json
 from unetpipe.network import UNet
@@ -39,6 +40,12 @@ def test_one_seed_gives_one_network(made, tmp_path):
     first, again, other = (run(made, tmp_path / n, seed=s) for n, s in (("a", 1), ("b", 1), ("c", 2)))
     assert equal(first, again)
     assert not equal(first, other)
+
+
+def test_a_second_training_of_one_network_is_refused(made, tmp_path):
+    with held(tmp_path / ".lock"), pytest.raises(BlockingIOError, match="is being written by process"):
+        run(made, tmp_path)
+    run(made, tmp_path)
 
 
 @pytest.mark.parametrize("stops", [[1], [4, 9], [11]])

@@ -6,77 +6,26 @@ import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import tifffile
 import yaml
-from scenes import discs, write_pairs
+from projects import ROOT, Project, draw_data
 
 from unetpipe.manifest import read_json
 from unetpipe.store import read_attributes
 from unetpipe.totals import wide
 
-ROOT = Path(__file__).parents[1]
-CONFIG = {
-    "samples": "samples.tsv",
-    "ingest": {"chunk": 64, "shard": 128},
-    "mask": {"contrast": 0},
-    "train": {"depth": 2, "features": 4, "normalise": True, "tile": 60, "steps": 60, "learning_rate": 0.01},
-    "predict": {"block": 256, "parts": 2},
-    "label": {"min_size": 20},
-}
-ROWS = [
-    "sample\tpath\tlabels\tsplit",
-    "train\ttrain/images/*.tif\ttrain/labels/*.tif\ttrain",
-    "test\ttest/images/*.tif\ttest/labels/*.tif\ttest",
-    "slide\tslide.tif\t\tpredict",
-]
 AFTER_LABEL = {"label", "measure", "score", "report"}
 AFTER_WEIGHTS = {"weights", "train", "predict_part", "predict", *AFTER_LABEL}
-
-
-class Project:
-    """A folder with data, config and sheet."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.config, self.rows = yaml.safe_load(yaml.safe_dump(CONFIG)), list(ROWS)
-
-    def run(self, *arguments):
-        """Start Snakemake; returns its exit code, and what it printed."""
-        (self.folder / "config.yaml").write_text(yaml.safe_dump(self.config))
-        (self.folder / "samples.tsv").write_text("\n".join(self.rows) + "\n")
-        command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", self.folder]
-        command += ["--configfile", self.folder / "config.yaml", "--cores", "2", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        return done.returncode, done.stdout + done.stderr
-
-    def planned(self):
-        """Jobs that a dry run lists, with their numbers."""
-        code, said = self.run("--dry-run")
-        assert code == 0, said
-        table = re.search(r"\njob +count\n[- ]+\n(.*?)\n\n", said, flags=re.DOTALL)
-        jobs = dict(line.split() for line in table[1].splitlines()) if table else {}
-        return {name: int(count) for name, count in jobs.items() if name not in ("all", "total")}
-
-    def digests(self):
-        """Content of all that was published, but for what holds a clock."""
-        files = [path for path in (self.folder / "results").rglob("*") if path.is_file()]
-        keep = [p for p in files if not {"benchmarks", ".ledger"} & set(p.parts) and p.suffix not in (".html", ".pt")]
-        return {path.relative_to(self.folder): path.read_bytes() for path in keep}
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A whole run on small data."""
-    project = Project(tmp_path_factory.mktemp("project"))
-    write_pairs(project.folder / "train", [(96, 110)] * 3, seed=1)
-    write_pairs(project.folder / "test", [(96, 110), (130, 70)], seed=9)
-    slide, _ = discs((1100, 1000), seed=5, count=200)  # above the size below which Snakemake compares content
-    tifffile.imwrite(project.folder / "slide.tif", slide)
+    project = draw_data(tmp_path_factory.mktemp("project"))
     code, said = project.run()
     assert code == 0, said
     return project

@@ -1,17 +1,18 @@
 """Runs the blocks of a store on Dask's threads, stage by stage, and keeps the ledger of what is finished."""
 
-import fcntl
 import json
 import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple, Self
 
 import dask
 
+from unetpipe.locks import held
 from unetpipe.log import Progress
 from unetpipe.manifest import digest, file_checksum
 
@@ -60,8 +61,8 @@ class Ledger:
         Digests of inputs, parameters, network and the stage's revision. Lines under another key
         are forgotten.
     part : str
-        Name of this writer; each part appends to a file of its own, which it locks until the
-        ledger is left as a context, and reads those of all.
+        Name of this writer; each part appends to a file of its own, locked until the ledger is left as a context, and
+        reads those of all.
 
     Raises
     ------
@@ -74,7 +75,9 @@ class Ledger:
         self.folder = self.store / ".ledger" / stage
         self.folder.mkdir(parents=True, exist_ok=True)
         self.path = self.folder / f"{part}.jsonl"
-        self.file = self._lock()
+        self.opened = ExitStack()
+        self.opened.enter_context(held(self.folder / f"{part}.lock"))
+        self.file = self.opened.enter_context(open(self.path, "a+"))  # noqa: SIM115 - it is
         self.resumed = self._key_of(self.path) == self.key
         self.finished = self._believe()
         self.lock = Lock()
@@ -84,15 +87,7 @@ class Ledger:
         return self
 
     def __exit__(self, *_) -> None:
-        self.file.close()
-
-    def _lock(self):
-        file = open(self.path, "a+")  # noqa: SIM115 - held, and locked, as long as the ledger lives
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BlockingIOError(f"{self.path} is being written by another process; wait for it to end") from error
-        return file
+        self.opened.close()
 
     @staticmethod
     def _lines(path: Path) -> list[dict]:

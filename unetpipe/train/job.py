@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from unetpipe.checkpoint import load_checkpoint
 from unetpipe.curve import curve_table
 from unetpipe.device import be_deterministic, choose_device, choose_precision
 from unetpipe.fitting import SHARE, Choices
+from unetpipe.locks import held
 from unetpipe.manifest import digest, read_json, write_bytes
 from unetpipe.network import laid_out
 from unetpipe.ranks import agree, rank, size, together
@@ -140,6 +142,8 @@ def train(
 
     Raises
     ------
+    BlockingIOError
+        If another process trains in the same folder.
     InterruptedError
         If a scheduler asked the run to end; it is saved and the next start goes on.
     FloatingPointError
@@ -149,7 +153,8 @@ def train(
     """
     call = {**locals()}
     settings = {name: value for name, value in call.items() if name not in INPUTS | MACHINE}
-    with Watch(minutes) as watch, together("unetpipe.train", call, devices):
+    folder = Path(output).parent
+    with Watch(minutes) as watch, _alone(folder), together("unetpipe.train", call, devices):
         torch.set_num_threads(max(1, threads // size()))
         be_deterministic(wanted=deterministic)
         place = choose_device(device, rank())
@@ -160,7 +165,6 @@ def train(
         classes = max(read_attributes(path)["classes"] for path in weights)
         network = build(series, classes, settings).to(place)
         key = digest([REVISIONS["train"], data.digests, network.arguments, settings, pretrained_digest(settings)])
-        folder = Path(output).parent
         state = agree(load_checkpoint(folder, key) if rank() == 0 else None)
         whole = free_memory(place, memory)
         material = load(series, dimensions, place, limit=whole / (3 if place.type == "cuda" else 2))
@@ -199,6 +203,11 @@ def train(
             }
             write_bytes(folder / "curve.tsv", curve_table(history.curve).encode())
             save_network(network, output, note)
+
+
+def _alone(folder: Path) -> AbstractContextManager:
+    """The first of several processes keeps others, of another job, out."""
+    return held(folder / ".lock") if rank() == 0 else nullcontext()
 
 
 INPUTS = {"images", "tissues", "weights", "validation", "output"}
