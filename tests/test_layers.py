@@ -52,7 +52,7 @@ LAYERS = [
     {"saved", "seams"},
     {"ingest", "truth", "mask", "weights", "train", "predict", "label", "measure", "score", "demo", "export"}
     | {"labels_tiff"},
-    {"report", "figures", "trained", "plan", "tuning"},
+    {"report", "figures", "trained", "plan", "tuning", "verification"},
     {"cli"},
 ]
 LEVEL = {name: number for number, names in enumerate(LAYERS) for name in names}

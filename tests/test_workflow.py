@@ -12,8 +12,10 @@ import pandas as pd
 import pytest
 import tifffile
 import yaml
+import zarr
 from projects import ROOT, Project, draw_data
 
+from unetpipe.cli import main
 from unetpipe.manifest import read_json
 from unetpipe.store import read_attributes
 from unetpipe.totals import wide
@@ -183,6 +185,58 @@ def test_mistakes_are_refused_before_any_job(project, change, sentence):
     assert code == 1
     assert sentence.format(folder=project.folder) in said
     assert "Traceback" not in said
+
+
+def flip(path):
+    """Another bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_what_is_damaged_is_found_and_alone_made_again(project, capsys):
+    before, results = project.digests(), project.folder / "results"
+    assert verified(results, capsys) == (0, "everything is as it was written\n")
+    damaged = {
+        "images/test.ome.zarr/0/0/c/**/*": flip,
+        "images/slide.ome.zarr/0/labels/objects/0/c/**/*": flip,
+        "weights/train.zarr/0/border/c/**/*": lambda path: path.unlink(),
+        "probabilities/slide.zarr/0/c/**/*": flip,
+        "network/all/network.safetensors": flip,
+        "objects/slide.parquet": lambda path: path.write_bytes(path.read_bytes()[:-9]),
+    }
+    for pattern, damage in damaged.items():
+        damage(min(path for path in results.glob(pattern) if path.is_file()))
+    code, said = verified(results, capsys, "--blocks", "0")
+    assert code == 1
+    assert said.count("; delete ") == len(damaged)
+    for told in re.findall(r"; delete (.*) and run again", said):
+        for path in told.split():
+            shutil.rmtree(results / path) if (results / path).is_dir() else (results / path).unlink()
+    code, said = project.run()
+    assert code == 0, said
+    assert project.digests() == before
+    assert verified(results, capsys)[0] == 0
+
+
+def verified(results, capsys, *options):
+    with pytest.raises(SystemExit) as ended:
+        main(["verify", str(results), "--device", "cpu", *options])
+    return ended.value.code, capsys.readouterr().out
+
+
+def test_what_another_network_or_threshold_would_give_is_told(project, capsys):
+    results = project.folder / "results"
+    for sample in ("slide", "test"):
+        store = results / "probabilities" / f"{sample}.zarr"
+        for series in sorted(store.glob("[0-9]*")):
+            array = zarr.open_array(series)
+            array[...] = 255 - array[...]
+    code, said = verified(results, capsys)
+    assert code == 1
+    assert "is not what was written" in said
+    assert re.search(r"probabilities of slide, series 0, .*: computed again it differs by \d", said)
+    assert re.search(r"objects of slide, series .*: found again they are others", said)
 
 
 def test_a_killed_run_goes_on(finished, tmp_path):

@@ -43,6 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
     _add_predict(commands)
     _add_plan(commands)
     _add_tune(commands)
+    _add_verify(commands)
     exported = commands.add_parser("export", help="write a trained network as ONNX or as bioimage.io package")
     exported.add_argument("network", type=Path, help="results/network/all/network.json")
     exported.add_argument("output", type=Path, help="FILE.onnx, or FILE.zip: a package for Fiji, QuPath and ilastik")
@@ -142,6 +143,35 @@ def _add_tune(commands) -> None:
     )
     tuned.add_argument("--threads", type=int, default=os.cpu_count(), help="(%(default)s)")
     tuned.set_defaults(run=_tune)
+
+
+def _add_verify(commands) -> None:
+    verified = commands.add_parser(
+        "verify",
+        help="find what is damaged among the results of a run",
+        description="Compares every file of every store with its checksum, tables with the counts of objects, and "
+        "computes some blocks again. Says what to delete, so that the next run makes that alone again; exit code 1.",
+        epilog="example: unetpipe verify results",
+    )
+    verified.add_argument("results", type=Path)
+    verified.add_argument("--blocks", type=int, default=3, help="of each sample, to be computed again (%(default)s)")
+    verified.add_argument("--network", type=Path, action="append", default=[], help="network.json from elsewhere")
+    verified.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    verified.set_defaults(run=_verify)
+
+
+def _verify(options) -> None:
+    from unetpipe.verification import verify
+
+    if not (options.results / "images").is_dir():
+        raise SystemExit(f"{options.results} is not the results folder of a run; try {options.results / 'results'}")
+    wanted = {"blocks": options.blocks, "networks": options.network, "device": options.device}
+    problems = 0
+    for problem in verify(options.results, **wanted):
+        print(problem, flush=True)
+        problems += 1
+    print(f"{problems} problems" if problems else "everything is as it was written")
+    raise SystemExit(min(problems, 1))
 
 
 def _demo_data(options) -> None:

@@ -2,5 +2,6 @@
 
 from unetpipe.predict.part import predict_part
 from unetpipe.predict.publish import publish_probabilities
+from unetpipe.predict.recheck import recheck
 
-__all__ = ["predict_part", "publish_probabilities"]
+__all__ = ["predict_part", "publish_probabilities", "recheck"]

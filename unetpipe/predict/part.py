@@ -76,7 +76,7 @@ def predict_part(
         names = {unit.name for unit, _ in mine}
         checks = [check for check in seams(job, seen) if check[0].name in names]
         if (names | {seam_name(check) for check in checks}) - ledger.finished.keys():
-            predictor = _make_predictor(job, networks, seen, device)
+            predictor = make_predictor(job, networks, seen, device)
             arrays = _open(job, [unit for unit, _ in mine], Path(store).parent)
             _run(ledger, failures, predictor, _tasks(job, mine, arrays, predictor))
             if not failures:
@@ -85,7 +85,7 @@ def predict_part(
         write_json(output, {"sample": sample, "key": digest(job.key), "blocks": len(mine)})
 
 
-def _make_predictor(job: Job, networks: Sequence[str], seen: list[Unit], device: str) -> Predictor:
+def make_predictor(job: Job, networks: Sequence[str], seen: list[Unit], device: str) -> Predictor:
     """The networks on their device, compiled if that pays."""
     place = choose_device(device)
     precision = choose_precision(job.networks[0]["precision"], place)

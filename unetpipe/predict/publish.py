@@ -58,6 +58,7 @@ def publish_probabilities(
             "sample": sample,
             "revision": REVISIONS["predict"],
             "networks": [network["digest"] for network in job.networks],
+            "views": job.views,
             "sides": [job.planes if len(job.axes) == 3 else 1, job.block, job.block],
             "blocks": {"computed": skipped.count(""), "no tissue": skipped.count("no tissue")},
             "seams": certificate(sample, [ledger.finished[name]["note"] for name in windows]),

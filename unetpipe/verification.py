@@ -1,0 +1,147 @@
+"""Finds what is damaged or missing among the results of a run."""
+
+import gzip
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from pyarrow.parquet import ParquetFile
+
+from unetpipe.geometry import relative_spacing
+from unetpipe.label import Objects, Settings
+from unetpipe.manifest import file_checksum, read_json
+from unetpipe.predict import recheck
+from unetpipe.saved import load_network
+from unetpipe.store import label_path, open_array, read_attributes
+
+STAGES = {"ingest": "images/{}.ome.zarr/zarr.json", "truth": "truth/{}.json", "tissue": "tissue/{}.json"}
+STAGES |= {"objects": "objects/{}.json", "weights": "weights/{}.zarr/zarr.json"}
+STAGES |= {"predict": "probabilities/{}.zarr/zarr.json probabilities/{}.parts"}
+STORES = {"images": ".ome.zarr", "weights": ".zarr", "probabilities": ".zarr"}
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong."""
+
+    what: str
+    delete: str  # what to delete, so that the next run makes it again; paths below the results
+
+    def __str__(self) -> str:
+        return f"{self.what}; delete {self.delete} and run again"
+
+
+def verify(
+    results: Path, *, blocks: int = 3, networks: Sequence[str | Path] = (), device: str = "auto"
+) -> Iterator[Problem]:
+    """Whatever is not as it was written, or is not what it would be if it were computed again.
+
+    Parameters
+    ----------
+    results : path
+        Of a run that ended.
+    blocks : int
+        Of every sample, to be computed again: chosen at random, of the probabilities and of the objects.
+    networks : sequence of path
+        `network.json` of those that predicted, where they are not the run's own.
+    """
+    for kind, ending in STORES.items():
+        for root in sorted((results / kind).glob(f"*{ending}/zarr.json")):
+            yield from damaged_shards(root.parent, root.parent.name.removesuffix(ending))
+    yield from damaged_networks(results)
+    for manifest in sorted((results / "objects").glob("*.json")):
+        sample = manifest.stem
+        yield from damaged_tables(results, sample)
+        if blocks:
+            yield from other_objects(results, sample, blocks)
+            yield from other_probabilities(results, sample, blocks, networks, device)
+
+
+def damaged_shards(store: Path, sample: str) -> Iterator[Problem]:
+    """Files of a store whose checksums are not those in its ledger."""
+    for folder in sorted((store / ".ledger").glob("*")):
+        delete = STAGES[folder.name].format(*[sample] * 2)
+        for name, files in _finished(folder):
+            for path, expected in files.items():
+                file = store / path
+                found = file_checksum(file) if file.exists() else None
+                if found != expected:
+                    state = "is missing" if found is None else "is not what was written"
+                    yield Problem(f"{file} ({name}) {state}", delete)
+
+
+def _finished(folder: Path) -> Iterator[tuple[str, dict]]:
+    """Blocks of a ledger and their files; of the key under which the store was published."""
+    ledgers = {path: [json.loads(line) for line in path.read_text().splitlines()] for path in folder.glob("*.jsonl")}
+    published = folder / ("publish.jsonl" if (folder / "publish.jsonl").exists() else "all.jsonl")
+    key = ledgers[published][0]["key"] if published in ledgers else None
+    for lines in ledgers.values():
+        if lines and lines[0]["key"] == key:
+            yield from ((line["name"], line["shards"]) for line in lines[1:])
+
+
+def damaged_networks(results: Path) -> Iterator[Problem]:
+    """Networks whose weights are not those that were saved."""
+    for path in sorted((results / "network").glob("*/network.json")):
+        try:
+            load_network(path)
+        except (OSError, ValueError) as error:
+            yield Problem(str(error), str(path.relative_to(results)))
+
+
+def damaged_tables(results: Path, sample: str) -> Iterator[Problem]:
+    """Tables and outlines that are not whole, or have other objects than the manifest."""
+    manifest, table, outlines = (results / "objects" / f"{sample}{end}" for end in (".json", ".parquet", ".geojson.gz"))
+    expected = sum(series["objects"] for series in read_json(manifest)["series"])
+    try:
+        rows = ParquetFile(table).metadata.num_rows
+        if rows != expected:
+            yield Problem(f"{table} has {rows} rows, {manifest.name} counts {expected}", f"objects/{sample}.parquet")
+    except (OSError, ValueError) as error:
+        yield Problem(f"{table} cannot be read ({error})", f"objects/{sample}.parquet")
+    try:
+        with gzip.open(outlines) as file:
+            while file.read(2**20):
+                pass
+    except (OSError, EOFError) as error:
+        yield Problem(f"{outlines} cannot be read ({error})", f"objects/{sample}.geojson.gz")
+
+
+def other_objects(results: Path, sample: str, count: int) -> Iterator[Problem]:
+    """Blocks of the objects that are others if they are found again."""
+    image, manifest = results / "images" / f"{sample}.ome.zarr", results / "objects" / f"{sample}.json"
+    settings, random = Settings(**read_json(manifest)["settings"]), np.random.default_rng()
+    entries = read_attributes(image / "zarr.json")["series"]
+    for number in sorted(random.choice(len(entries), min(count, len(entries)), replace=False)):
+        entry = entries[number]
+        spacing = relative_spacing(entry["pixel_size"], 3 if entry["shape"][2] > 1 else 2)
+        source = results / "probabilities" / f"{sample}.zarr" / entry["path"]
+        objects = Objects(source, entry["shard"], settings, 1, spacing)
+        stored = open_array(label_path(image, entry["path"], "objects") / "0")
+        for _ in range(-(-count // len(entries))):
+            region = _any_block(stored.shape, stored.shards, random)
+            if not np.array_equal(objects.read(region), stored[region]):
+                place = ",".join(str(part.start) for part in region)
+                what = f"objects of {sample}, series {entry['name']}, at {place}: found again they are others"
+                yield Problem(what, STAGES["objects"].format(sample))
+
+
+def _any_block(shape: Sequence[int], sides: Sequence[int], random: np.random.Generator) -> tuple[slice, ...]:
+    starts = [int(random.integers(size)) // side * side for size, side in zip(shape, sides, strict=True)]
+    return tuple(slice(a, min(a + side, size)) for a, side, size in zip(starts, sides, shape, strict=True))
+
+
+def other_probabilities(
+    results: Path, sample: str, count: int, networks: Sequence[str | Path], device: str
+) -> Iterator[Problem]:
+    """Blocks of the probabilities that are others if they are predicted again."""
+    store = results / "probabilities" / f"{sample}.zarr" / "zarr.json"
+    paths: list[str | Path] = [*(results / "network").glob("*/network.json"), *networks]
+    known, wanted = {read_json(path)["digest"]: str(path) for path in paths}, read_attributes(store)["networks"]
+    if set(wanted) - known.keys():
+        raise ValueError(f"{store}: the network that made it is not in {results / 'network'}; name it with --network")
+    image, tissue = (str(results / path) for path in (f"images/{sample}.ome.zarr/zarr.json", f"tissue/{sample}.json"))
+    used = [known[digest] for digest in wanted]
+    for problem in recheck(image, tissue, used, str(store), sample=sample, count=count, device=device):
+        yield Problem(f"probabilities of {sample}, {problem}", STAGES["predict"].format(sample, sample))
