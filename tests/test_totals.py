@@ -90,3 +90,10 @@ def test_wide_tables_have_a_row_for_each_sample_or_series():
 def test_time_points_of_a_series_are_pooled():
     frame = named(scores(COUNTS)).assign(series=["i0", "i0", "i1", "i1"])
     assert wide(tidy(frame), whole=False).truths.tolist() == [50, 3]
+
+
+def test_without_objects_at_seams_there_is_no_figure_of_them():
+    frame = scores(COUNTS).assign(**{"seams": 0, "seams matched": 0, "inside": 4, "inside matched": 3})
+    found = overall(frame)
+    assert np.isnan(found["f1_seams"])
+    assert found["f1_inside"] == 0.75

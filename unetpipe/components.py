@@ -18,7 +18,7 @@ from scipy.sparse.csgraph import connected_components
 
 Index = tuple[int, ...]
 Region = tuple[slice, ...]
-BATCH = 64  # blocks that are surveyed before they are joined to their neighbours
+BATCH = 8  # blocks for each thread that are surveyed before they are joined to their neighbours
 LABEL = np.int32  # of SciPy's labels
 MOST_IDS = 2**32 - 2  # that fit uint32; its highest number stands for no object
 
@@ -124,8 +124,8 @@ class Components:
         return surveys, np.concatenate(pairs, axis=1)
 
     def _surveys(self, indices: list[Index], workers: int) -> Iterator[tuple[Index, Survey]]:
-        for start in range(0, len(indices), BATCH):
-            batch = indices[start : start + BATCH]
+        for start in range(0, len(indices), BATCH * workers):
+            batch = indices[start : start + BATCH * workers]
             jobs = [dask.delayed(self._survey, pure=False)(index) for index in batch]
             yield from zip(batch, dask.compute(*jobs, scheduler="threads", num_workers=workers), strict=True)
 

@@ -25,7 +25,8 @@ def pooled(images: pd.DataFrame, times: np.ndarray | None = None) -> Figures:
     Returns
     -------
     dict of (metric, threshold) → (repeats,)
-        The threshold is None where there is none. 1 if there is nothing to find or miss.
+        The threshold is None where there is none. 1 if there is nothing to find or miss, NaN if there is no object at
+        seams, or elsewhere.
     """
     weights = np.ones((1, len(images))) if times is None else times
     total = {name: weights @ images[name].to_numpy(float) for name in images}
@@ -45,7 +46,8 @@ def pooled(images: pd.DataFrame, times: np.ndarray | None = None) -> Figures:
         figures[f"dice_{number}", None] = _share(2 * shared, 2 * shared + wrong)
     figures |= {(name, None): total[name] / weights.sum(axis=1) for name in MEANS if name in images}
     for name in ("seams", "inside") if "seams" in images else ():
-        figures[f"f1_{name}", None] = _share(total[f"{name} matched"], total[name])
+        some = np.where(total[name] == 0, np.nan, total[name])
+        figures[f"f1_{name}", None] = total[f"{name} matched"] / some
     return figures
 
 
