@@ -21,7 +21,7 @@ demo: $(SETUP)
 	$(BIN)/unetpipe summary runs/demo/results --otsu runs/demo/data
 
 test: $(SETUP)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: $(SETUP)
 	$(BIN)/ruff check .

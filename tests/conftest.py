@@ -4,3 +4,8 @@ from hypothesis import settings
 
 settings.register_profile("unetpipe", deadline=None, max_examples=40, derandomize=True)
 settings.load_profile("unetpipe")
+
+
+def pytest_collection_modifyitems(items):
+    """What takes minutes begins first, so that no process is left alone with it."""
+    items.sort(key=lambda item: item.path.name not in ("test_slurm.py", "test_workflow.py"))
