@@ -43,7 +43,7 @@ def test_blocks_give_the_figures_of_the_whole(seed, block, volume):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scoring, "PLANE", (block, block))
         patch.setattr(scoring, "VOLUME", (3, block, block))
-        patch.setattr(nearest, "MARGIN", 2)
+        patch.setattr(nearest, "MARGINS", (2, 9, 99))
         parts = score(image, workers=2)
     assert parts == pytest.approx(whole, rel=1e-9)
 
@@ -55,9 +55,17 @@ def test_thinned_borders_are_those_of_the_whole(seed, block, share):
     expected = labels[tuple(places)]
     region = (slice(5, 5 + block), slice(7, 7 + block))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nearest, "MARGIN", 1)
+        patch.setattr(nearest, "MARGINS", (1, 4, 16, 64))
         found = thinned(labels.__getitem__, labels.shape, region, np.ones((block, block), bool), (1.0, 1.0))
     np.testing.assert_array_equal(found, expected[region])
+
+
+def test_what_is_far_from_all_objects_is_no_border(monkeypatch):
+    monkeypatch.setattr(nearest, "MARGINS", (2, 4))
+    labels = np.zeros((1, 30), np.uint32)
+    labels[0, 3] = 7
+    found = thinned(labels.__getitem__, labels.shape, (slice(0, 1), slice(0, 30)), labels == 0, (1.0, 1.0))
+    assert np.flatnonzero(found).tolist() == list(range(8))
 
 
 def test_nothing_to_thin_stays_nothing():
@@ -162,3 +170,10 @@ def test_objects_at_seams_are_told_from_the_others():
         "inside": 4,
         "inside matched": 4,
     }
+
+
+def test_planes_one_by_one_have_no_seams_between_them():
+    truth = np.zeros((4, 9, 9), np.uint32)
+    truth[1:3, 2:4, 2:4] = 1
+    readers = [image.__getitem__ for image in (truth, truth, (truth > 0).astype(np.uint8), truth > 0)]
+    assert score(Compared(truth.shape, *readers, 2, (1.0,) * 3, (1, 20, 20)))["seams"] == 0

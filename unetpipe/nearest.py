@@ -1,38 +1,14 @@
-"""What is nearest, found block by block: windows grow until nothing beyond them can be nearer."""
+"""What is nearest, in an image of which a part at a time is looked at."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import ndimage
+from scipy.spatial import KDTree
 
-MARGIN = 32  # pixels around a block that are read at first
+MARGINS = (32, 128, 512, 2048)  # around a block that are read, pixels: as far as needed, and no farther than the last
 Region = tuple[slice, ...]
 Reader = Callable[[Region], np.ndarray]
-
-
-class Window(NamedTuple):
-    """A block with what lies around it."""
-
-    region: Region
-    inside: Region  # where the block lies in it
-    margin: float  # anything beyond the window is farther away than this
-    whole: bool  # there is nothing beyond
-
-
-def windows(region: Region, shape: Sequence[int], spacing: Sequence[float]) -> Iterator[Window]:
-    """Larger and larger ones; the last is the whole image."""
-    margin, whole = MARGIN, False
-    while not whole:
-        axes = list(zip(region, shape, spacing, strict=True))
-        wide = tuple(
-            slice(max(0, part.start - int(margin / step)), min(size, part.stop + int(margin / step)))
-            for part, size, step in axes
-        )
-        whole = all(part == slice(0, size) for part, size in zip(wide, shape, strict=True))
-        inside = tuple(slice(p.start - w.start, p.stop - w.start) for p, w in zip(region, wide, strict=True))
-        yield Window(wide, inside, margin, whole)
-        margin *= 4
 
 
 def thinned(
@@ -45,57 +21,42 @@ def thinned(
     read : callable
         Instance labels of any region inside an image of that shape.
     needed : (*space) bool
-        Pixels of the region of which it must be right.
+        Pixels of the region of which it must be right; those beyond the last margin from all objects stay background.
     spacing : sequence of float
         Size of a pixel along each axis; the smallest is 1.
     """
     labels = read(region)
     empty = needed & (labels == 0)
-    for window in windows(region, shape, spacing) if empty.any() else ():
-        labels = read(window.region)
-        if not labels.any():
-            labels = labels[window.inside]
-            continue
-        distance, nearest = ndimage.distance_transform_edt(labels == 0, sampling=spacing, return_indices=True)
-        labels = labels[tuple(nearest)][window.inside]
-        if distance[window.inside][empty].max() <= window.margin:
-            break
+    for margin in MARGINS if empty.any() else ():
+        window = _widened(region, shape, [int(margin / step) for step in spacing])
+        around, inside = read(window), _within(window, region)
+        if around.any():
+            distance, nearest = ndimage.distance_transform_edt(around == 0, sampling=spacing, return_indices=True)
+            near = distance[inside] <= margin
+            labels = np.where(near, around[tuple(nearest)][inside], 0)
+            if near[empty].all():
+                break
     return labels
 
 
-def border(read: Reader, shape: Sequence[int], region: Region) -> np.ndarray:
-    """Pixels of a mask that face a pixel outside of it, or the edge of the image."""
-    wide = tuple(
-        slice(max(0, part.start - 1), min(size, part.stop + 1)) for part, size in zip(region, shape, strict=True)
-    )
-    inside = tuple(slice(p.start - w.start, p.stop - w.start) for p, w in zip(region, wide, strict=True))
-    mask = read(wide)
-    return (mask & ~ndimage.binary_erosion(mask))[inside]
+def border_places(read: Reader, shape: Sequence[int], region: Region) -> np.ndarray:
+    """Pixels of a mask in a region that face a pixel outside of it, or the edge of the image: (n, axes) int32."""
+    window = _widened(region, shape, [1] * len(shape))
+    mask = read(window)
+    edge = (mask & ~ndimage.binary_erosion(mask))[_within(window, region)]
+    return (np.argwhere(edge) + [part.start for part in region]).astype(np.int32)
 
 
-def border_distances(
-    places: np.ndarray, other: Reader, shape: Sequence[int], region: Region, spacing: Sequence[float]
-) -> np.ndarray:
-    """How far some pixels of a region are from the border of a mask.
+def distances(places: np.ndarray, others: np.ndarray, spacing: Sequence[float], workers: int = 1) -> np.ndarray:
+    """From each of some places (n, axes) to the nearest of others (m, axes), m > 0: (n,) float."""
+    tree = KDTree(others * np.array(spacing), balanced_tree=False, compact_nodes=False)
+    return tree.query(places * np.array(spacing), workers=workers)[0]
 
-    Parameters
-    ----------
-    places : (*space) bool
-        Pixels of the region.
-    other : callable
-        The mask in any region of an image of that shape.
 
-    Returns
-    -------
-    (n,) float
-        In units of the spacing; infinite if the mask is empty.
-    """
-    found = np.full(int(places.sum()), np.inf)
-    for window in windows(region, shape, spacing) if len(found) else ():
-        edge = border(other, shape, window.region)
-        if not edge.any():
-            continue
-        found = ndimage.distance_transform_edt(~edge, sampling=spacing)[window.inside][places]
-        if found.max() <= window.margin:
-            break
-    return found
+def _widened(region: Region, shape: Sequence[int], margins: Sequence[int]) -> Region:
+    axes = zip(region, shape, margins, strict=True)
+    return tuple(slice(max(0, part.start - more), min(size, part.stop + more)) for part, size, more in axes)
+
+
+def _within(window: Region, region: Region) -> Region:
+    return tuple(slice(p.start - w.start, p.stop - w.start) for p, w in zip(region, window, strict=True))

@@ -10,13 +10,14 @@ import numpy as np
 
 from unetpipe.geometry import blocks
 from unetpipe.metrics import Overlaps, Pairs, class_counts, matches, mean_iou, rand_and_information
-from unetpipe.nearest import border, border_distances, thinned
+from unetpipe.nearest import border_places, distances, thinned
 from unetpipe.store import IGNORED
 from unetpipe.warping import warping_error
 
 PLANE, VOLUME = (1024, 1024), (16, 512, 512)  # what is looked at at once, pixels
 WARPED = 4096**2  # pixels of the largest plane whose truth is warped: it is looked at as a whole
 THRESHOLDS = tuple(round(0.5 + 0.05 * k, 2) for k in range(10))
+COUNTED = ("objects", "outlined", "classes", "known", "seams")
 Region = tuple[slice, ...]
 Reader = Callable[[Region], np.ndarray]
 
@@ -49,11 +50,11 @@ class Part(NamedTuple):
     outlined: Pairs  # the same with the borders of found objects thinned, in true objects
     classes: Pairs  # true and found, where known
     known: Pairs  # found objects, and whether the truth is known
-    distances: Pairs  # of borders, squared: 0 from the truth, 1 from what was found; and pixels
+    borders: list[np.ndarray]  # places of border pixels: of the truth, of what was found; and whether they are known
     seams: Pairs  # objects at the seams: 0 true ones, 1 found ones
 
 
-def count_region(image: Compared, region: Region, *, distances: bool) -> Part:
+def count_region(image: Compared, region: Region, *, borders: bool) -> Part:
     """Count what is in one region."""
     truth, found, classes = (read(region) for read in (image.truth, image.found, image.classes))
     known = classes != IGNORED
@@ -64,7 +65,7 @@ def count_region(image: Compared, region: Region, *, distances: bool) -> Part:
         Pairs.of(truth, closed, inside),
         Pairs.of(classes, image.found_classes(region), known),
         Pairs.of(found, known.astype(np.uint8), found > 0),
-        _distances(image, region, known) if distances else NONE,
+        _borders(image, region, known) if borders else [],
         _at_seams(image, region, truth, found) if image.seams else NONE,
     )
 
@@ -72,15 +73,10 @@ def count_region(image: Compared, region: Region, *, distances: bool) -> Part:
 NONE = Pairs(*np.zeros((3, 0), np.int64))
 
 
-def _distances(image: Compared, region: Region, known: np.ndarray) -> Pairs:
-    parts = [NONE]
-    masks = [partial(_mask, read) for read in (image.truth, image.found)]
-    for number, (one, other) in enumerate((masks, masks[::-1])):
-        places = border(one, image.shape, region) & known
-        squared = border_distances(places, other, image.shape, region, image.spacing) ** 2
-        values, pixels = np.unique(squared, return_counts=True)
-        parts.append(Pairs(np.full(len(values), number), values, pixels))
-    return Pairs(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+def _borders(image: Compared, region: Region, known: np.ndarray) -> list[np.ndarray]:
+    places = [border_places(partial(_mask, read), image.shape, region) for read in (image.truth, image.found)]
+    corner = [part.start for part in region]
+    return [*places, *(known[tuple((some - corner).T)] for some in places)]
 
 
 def _mask(read: Reader, region: Region) -> np.ndarray:
@@ -91,9 +87,8 @@ def _at_seams(image: Compared, region: Region, truth: np.ndarray, found: np.ndar
     parts = [NONE]
     for axis, (side, part) in enumerate(zip(image.seams or (), region, strict=True)):
         places = np.arange(part.start, part.stop)
-        beside = ((places % side == 0) & (places > 0)) | (
-            (places % side == side - 1) & (places < image.shape[axis] - 1)
-        )
+        behind, before = places % side == 0, (places + 1) % side == 0
+        beside = (behind & (places > 0) | before & (places < image.shape[axis] - 1)) & (side > 1)
         for number, labels in enumerate((truth, found)):
             ids = np.unique(np.compress(beside, labels, axis))
             ids = ids[ids > 0]
@@ -102,53 +97,52 @@ def _at_seams(image: Compared, region: Region, truth: np.ndarray, found: np.ndar
 
 
 def score(
-    image: Compared, *, thresholds: Sequence[float] = THRESHOLDS, distances: bool = True, workers: int = 1
+    image: Compared, *, thresholds: Sequence[float] = THRESHOLDS, borders: bool = True, workers: int = 1
 ) -> dict[str, float]:
-    """What `pooled` needs to know of an image.
+    """What `totals.pooled` needs to know of an image.
 
     Parameters
     ----------
     thresholds : sequence of float
         Least intersections over union of a matched pair.
-    distances : bool
+    borders : bool
         Whether to look for the distances of borders, and in planes that are not too large for the warping error, too.
     workers : int
         Threads; each holds one block with its surroundings.
     """
     sides = PLANE if len(image.shape) == 2 else VOLUME
-    jobs = [
-        dask.delayed(count_region, pure=False)(image, block.write, distances=distances)
-        for block in blocks(image.shape, sides)
-    ]
-    parts = dask.compute(*jobs, scheduler="threads", num_workers=workers)
-    whole = Part(*(Pairs.add(pairs) for pairs in zip(*parts, strict=True)))
-    table = _judged(whole)
+    count = dask.delayed(partial(count_region, borders=borders), pure=False)
+    jobs = [count(image, block.write) for block in blocks(image.shape, sides)]
+    parts: tuple[Part, ...] = dask.compute(*jobs, scheduler="threads", num_workers=workers)
+    objects, outlined, classes, known, seams = (Pairs.add(getattr(part, name) for part in parts) for name in COUNTED)
+    table = _judged(objects, known)
     figures = {"truths": len(table.truth), "objects": len(table.found), "covered": mean_iou(table) * len(table.truth)}
     for threshold in thresholds:
         pairs = matches(table, threshold)
         figures |= {f"matched {threshold}": len(pairs), f"overlap {threshold}": table.iou[pairs].sum()}
-    figures |= rand_and_information(whole.outlined)
-    figures["rand_error"] = 1 - rand_and_information(whole.objects)["rand"]
-    figures |= _class_figures(whole.classes, image.kinds)
-    if distances:
-        figures["hausdorff_95"] = hausdorff(whole.distances, image)
+    figures |= rand_and_information(outlined)
+    figures["rand_error"] = 1 - rand_and_information(objects)["rand"]
+    figures |= _class_figures(classes, image.kinds)
+    if borders:
+        whole = [np.concatenate(places) for places in zip(*(part.borders for part in parts), strict=True)]
+        figures["hausdorff_95"] = hausdorff(whole, image, workers)
         if len(image.shape) == 2 and math.prod(image.shape) <= WARPED:
             figures["warping_error"] = _warping_error(image)
     if image.seams:
-        figures |= _seam_figures(table, matches(table, thresholds[0]), whole.seams)
+        figures |= _seam_figures(table, matches(table, thresholds[0]), seams)
     return figures
 
 
 def score_at_half(image: Compared, workers: int = 1) -> dict[str, float]:
     """What choosing between settings needs to know: objects match at an intersection over union of 0.5."""
-    return score(image, thresholds=THRESHOLDS[:1], distances=False, workers=workers)
+    return score(image, thresholds=THRESHOLDS[:1], borders=False, workers=workers)
 
 
-def _judged(whole: Part) -> Overlaps:
+def _judged(objects: Pairs, known: Pairs) -> Overlaps:
     """Objects, but for found ones of which less than half lies where the truth is known."""
-    table = Overlaps.of(whole.objects)
-    ids, place = np.unique(whole.known.first, return_inverse=True)
-    total = np.bincount(place, whole.known.pixels, len(ids))[np.searchsorted(ids, table.found_ids)]
+    table = Overlaps.of(objects)
+    ids, place = np.unique(known.first, return_inverse=True)
+    total = np.bincount(place, known.pixels, len(ids))[np.searchsorted(ids, table.found_ids)]
     return table.without(table.found < total / 2)
 
 
@@ -170,12 +164,9 @@ def _warping_error(image: Compared) -> float:
 
 def _seam_figures(table: Overlaps, pairs: np.ndarray, seams: Pairs) -> dict[str, float]:
     """Objects, and those of them that are matched, at the seams and elsewhere; true and found ones together."""
-    matched = [
-        np.isin(np.arange(len(sizes)), partners)
-        for sizes, partners in zip(table[2:4], table.pairs[pairs].T, strict=True)
-    ]
-    beside = [np.isin(ids, seams.second[seams.first == k]) for k, ids in enumerate((table.true_ids, table.found_ids))]
-    hit, at = np.concatenate(matched), np.concatenate(beside)
+    both = table.true_ids, table.found_ids
+    hit = np.concatenate([np.isin(ids, ids[own]) for ids, own in zip(both, table.pairs[pairs].T, strict=True)])
+    at = np.concatenate([np.isin(ids, seams.second[seams.first == k]) for k, ids in enumerate(both)])
     return {
         "seams": int(at.sum()),
         "seams matched": int((at & hit).sum()),
@@ -184,32 +175,24 @@ def _seam_figures(table: Overlaps, pairs: np.ndarray, seams: Pairs) -> dict[str,
     }
 
 
-def hausdorff(distances: Pairs, image: Compared, percent: float = 95) -> float:
+def hausdorff(borders: Sequence[np.ndarray], image: Compared, workers: int = 1, percent: float = 95) -> float:
     """The larger of the two directions' percentiles of border distances (Huttenlocher et al. 1993).
 
     Parameters
     ----------
-    distances
-        See `Part`.
+    borders
+        Of the whole image, see `Part`; only known places are measured from, all are measured to.
 
     Returns
     -------
     float
-        In units of the spacing; 0 if neither has a border, the image's diagonal if only one has.
+        In units of the spacing; 0 if no known place is on a border, the image's diagonal if one of the masks is empty.
     """
-    diagonal = float(np.linalg.norm(np.multiply(image.shape, image.spacing)))
-    sides = [(distances.second[distances.first == k], distances.pixels[distances.first == k]) for k in (0, 1)]
-    if not any(len(squared) for squared, _ in sides):
+    truth, found, truth_known, found_known = borders
+    ways = [(truth[truth_known], found), (found[found_known], truth)]
+    if not any(len(places) for places, _ in ways):
         return 0.0
-    return max(
-        _percentile(*side, percent) if np.isfinite(side[0]).all() and len(side[0]) else diagonal for side in sides
-    )
-
-
-def _percentile(squared: np.ndarray, pixels: np.ndarray, percent: float) -> float:
-    """Of distances that occur so often, by linear interpolation."""
-    order = np.argsort(squared)
-    last = np.cumsum(pixels[order]) - 1
-    place = percent / 100 * last[-1]
-    below, above = (np.sqrt(squared[order][np.searchsorted(last, p)]) for p in (np.floor(place), np.ceil(place)))
-    return float(below + (above - below) * (place % 1))
+    if not len(truth) or not len(found):
+        return float(np.linalg.norm(np.multiply(image.shape, image.spacing)))
+    apart = [distances(places, others, image.spacing, workers) for places, others in ways if len(places)]
+    return max(float(np.percentile(part, percent)) for part in apart)
