@@ -29,9 +29,9 @@ ROWS = [
 class Project:
     """A folder with data, config and sheet."""
 
-    def __init__(self, folder, config=CONFIG):
+    def __init__(self, folder, config=CONFIG, rows=ROWS):
         self.folder = folder
-        self.config, self.rows = yaml.safe_load(yaml.safe_dump(config)), list(ROWS)
+        self.config, self.rows = yaml.safe_load(yaml.safe_dump(config)), list(rows)
 
     def run(self, *arguments):
         """Start Snakemake; returns its exit code, and what it printed."""
