@@ -28,9 +28,11 @@ PATIENCE = 600  # seconds; a machine may be slow
 @pytest.fixture(scope="module")
 def cluster():
     """Slurm, up for the tests of this module."""
-    started = subprocess.run([LAB, "up"], env=ENVIRONMENT, capture_output=True, text=True, check=False)
-    if started.returncode:
-        pytest.skip(f"Slurm does not start here: {started.stderr[-300:]}")
+    try:
+        subprocess.run([LAB, "up"], env=ENVIRONMENT, capture_output=True, text=True, check=True, timeout=PATIENCE)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        subprocess.run([LAB, "wipe"], env=ENVIRONMENT, capture_output=True, check=False)
+        pytest.skip(f"Slurm does not start here: {error.stderr[-300:] if error.stderr else error}")
     for partition in ("cpu", "gpu", "preempt"):
         ask("scontrol", "update", f"partitionname={partition}", "MaxTime=INFINITE")
     yield
