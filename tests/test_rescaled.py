@@ -78,7 +78,9 @@ def test_finer_pixels_lie_on_the_line_between():
     found = everything(rescaled(series(ramp, 1.0), 0.5))
     assert found.shape == (40, 40)
     np.testing.assert_allclose(
-        found[:, 1:-1], np.tile(10 * ((np.arange(1, 39) + 0.5) / 2 - 0.5), (40, 1)), rtol=1e-6
+        found[:, 1:-1],
+        np.tile(10 * ((np.arange(1, 39) + 0.5) / 2 - 0.5), (40, 1)),
+        rtol=1e-6,  # float32
     )  # float32
 
 

@@ -49,6 +49,17 @@ class Task(NamedTuple):
         return f"{self.series} {self.block}"
 
 
+def read_lines(path: Path) -> list[dict]:
+    """The whole lines of a ledger's file, the key first; a last one that a kill tore is dropped."""
+    lines = []
+    for line in path.read_text().splitlines():
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            logger.warning("%s: a torn line is ignored", path)
+    return lines
+
+
 class Ledger:
     """The finished blocks of one stage of a store: one line of JSON each, checked before it is believed.
 
@@ -89,24 +100,13 @@ class Ledger:
     def __exit__(self, *_) -> None:
         self.opened.close()
 
-    @staticmethod
-    def _lines(path: Path) -> list[dict]:
-        """The whole lines of a ledger; a last one that a kill tore is dropped."""
-        lines = []
-        for line in path.read_text().splitlines():
-            try:
-                lines.append(json.loads(line))
-            except json.JSONDecodeError:
-                logger.warning("%s: a torn line is ignored", path)
-        return lines
-
     def _key_of(self, path: Path) -> str:
-        lines = self._lines(path)
+        lines = read_lines(path)
         return lines[0].get("key", "") if lines else ""
 
     def _believe(self) -> dict[str, dict]:
         paths = [path for path in sorted(self.folder.glob("*.jsonl")) if self._key_of(path) == self.key]
-        entries = {line["name"]: line for path in paths for line in self._lines(path)[1:]}
+        entries = {line["name"]: line for path in paths for line in read_lines(path)[1:]}
         return {name: entry for name, entry in entries.items() if self._holds(entry)}
 
     def _holds(self, entry: dict) -> bool:
@@ -118,7 +118,7 @@ class Ledger:
 
     def _restart(self) -> None:
         """Begin the own file anew with what still holds."""
-        own = {line["name"] for line in self._lines(self.path)[1:]} if self.resumed else set()
+        own = {line["name"] for line in read_lines(self.path)[1:]} if self.resumed else set()
         self.file.truncate(0)
         lines = [{"key": self.key}, *(entry for name, entry in self.finished.items() if name in own)]
         self.file.writelines(json.dumps(line) + "\n" for line in lines)

@@ -23,7 +23,7 @@ def write_tiff(image: str, objects: str, output: str, *, workers: int = 1) -> No
     image, objects : path
         Root `zarr.json` of the image store, manifest of the objects.
     output : path
-        Ids as in the store and the table; uint16 where they fit, uint32 elsewhere.
+        Ids as in the store and the table; uint16 where they fit.
     workers : int
         Threads that pack tiles.
     """
@@ -31,7 +31,7 @@ def write_tiff(image: str, objects: str, output: str, *, workers: int = 1) -> No
     with replacing(output) as aside, TiffWriter(aside, bigtiff=True, ome=True) as file:
         for entry, found in zip(entries, counts, strict=True):
             array = open_array(label_path(Path(image).parent, entry["path"], "objects") / "0")
-            dtype = np.dtype(np.uint16 if found["objects"] <= SHORT else np.uint32)
+            dtype = np.dtype(np.uint16) if found["objects"] <= SHORT else array.dtype
             file.write(
                 _tiles(array, dtype),
                 shape=array.shape,

@@ -1,7 +1,6 @@
 """Finds what is damaged or missing among the results of a run."""
 
 import gzip
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -9,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from pyarrow.parquet import ParquetFile
 
+from unetpipe.blocks import read_lines
 from unetpipe.geometry import relative_spacing
 from unetpipe.label import Objects, Settings
 from unetpipe.manifest import file_checksum, read_json
@@ -73,9 +73,9 @@ def damaged_shards(store: Path, sample: str) -> Iterator[Problem]:
 
 def _finished(folder: Path) -> Iterator[tuple[str, dict]]:
     """Blocks of a ledger and their files; of the key under which the store was published."""
-    ledgers = {path: [json.loads(line) for line in path.read_text().splitlines()] for path in folder.glob("*.jsonl")}
+    ledgers = {path: read_lines(path) for path in folder.glob("*.jsonl")}
     published = folder / ("publish.jsonl" if (folder / "publish.jsonl").exists() else "all.jsonl")
-    key = ledgers[published][0]["key"] if published in ledgers else None
+    key = ledgers[published][0]["key"] if ledgers.get(published) else None
     for lines in ledgers.values():
         if lines and lines[0]["key"] == key:
             yield from ((line["name"], line["shards"]) for line in lines[1:])

@@ -10,7 +10,7 @@ from unetpipe.predict.job import open_job, units, units_with_tissue
 from unetpipe.predict.part import make_predictor
 from unetpipe.store import open_array, read_attributes
 
-ALLOWED = 2.0  # of 255, mean over a block: other devices and arithmetic differ by less (bf16 of float32 by 0.6)
+ALLOWED = 2.0  # of 255, mean over a block; bf16 differs from float32 by 0.13 (measured on a section of isbi2012)
 
 
 def recheck(
