@@ -45,6 +45,7 @@ LAYERS = [
         "config",
         "outlines",
         "needs",
+        "gpus",
         "splitting",
         "tables",
     },
@@ -53,6 +54,7 @@ LAYERS = [
     {"ingest", "truth", "mask", "weights", "train", "predict", "label", "measure", "score", "demo", "export"}
     | {"labels_tiff"},
     {"report", "figures", "trained", "plan", "tuning", "verification"},
+    {"doctor"},
     {"cli"},
 ]
 LEVEL = {name: number for number, names in enumerate(LAYERS) for name in names}

@@ -15,6 +15,8 @@ import pytest
 import yaml
 from projects import ROOT, draw_data
 
+from unetpipe.doctor import examine_cluster
+
 LAB = ROOT.parent / "shared" / "slurm" / "slurm-local.sh"
 pytestmark = [
     pytest.mark.slurm,
@@ -53,7 +55,8 @@ def profile(tmp_path_factory):
     for rule in ("train", "predict_part"):
         content["set-resources"][rule] |= {"slurm_partition": "gpu", "device": "cpu", "mem_mb": 1500}
     folder = tmp_path_factory.mktemp("profile")
-    (folder / "config.yaml").write_text(yaml.safe_dump({**content, "set-threads": {"train": 1, "predict_part": 1}}))
+    threads = {"train": 1, "predict_part": 1, "ingest": 3}  # ingest: more than the machine that submits may have
+    (folder / "config.yaml").write_text(yaml.safe_dump({**content, "set-threads": threads}))
     return folder
 
 
@@ -136,9 +139,23 @@ class TestOnSlurm:
         assert {state for _, state, *_ in done} == {"COMPLETED"}
         assert {rule for rule, *_, granted in done if "gres/gpu" in granted} == {"train", "predict_part"}
         assert all("gres/gpu" in granted for rule, *_, granted in done if rule in ("train", "predict_part"))
+        assert all("cpu=3" in granted for rule, *_, granted in done if rule == "ingest")
         spans = [(begin, end) for rule, _, begin, end, _ in done if rule == "predict_part"]
         assert any(a[0] < b[1] and b[0] < a[1] for a in spans for b in spans if a is not b)  # at once
         assert project.planned() == {}
+
+    def test_the_doctor_finds_what_a_site_refuses(self, profile, local):
+        def said():
+            return "\n".join(map(str, examine_cluster(profile, local.folder / "config.yaml", local.folder)))
+
+        text = said()
+        assert "✗" not in text
+        assert text.count("a short job ran, saw the folder and 0 GPUs") == 2
+        ask("scontrol", "update", "partitionname=cpu", "MaxTime=60")
+        text = said()
+        ask("scontrol", "update", "partitionname=cpu", "MaxTime=INFINITE")
+        assert "partition cpu ends jobs after 60 min; set runtime of ingest to at most 60" in text
+        assert "✓ mask: 2 cores, 2000 MB, 60 min" in text
 
     def test_a_preempted_training_goes_on_with_the_same_weights(self, profile, local, untrained):
         driver = start(untrained, profile, NETWORK)

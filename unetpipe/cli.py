@@ -42,6 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
     _add_inspect(commands)
     _add_predict(commands)
     _add_plan(commands)
+    _add_doctor(commands)
     _add_tune(commands)
     _add_verify(commands)
     exported = commands.add_parser("export", help="write a trained network as ONNX or as bioimage.io package")
@@ -123,6 +124,22 @@ def _add_plan(commands) -> None:
     planned.add_argument("--data", type=Path, help="instead of the config's key data")
     planned.add_argument("--threads", type=int, default=os.cpu_count(), help="of a job (%(default)s)")
     planned.set_defaults(run=_plan)
+
+
+def _add_doctor(commands) -> None:
+    doctor = commands.add_parser(
+        "doctor",
+        help="whether machine, project and cluster are ready",
+        description="Prints a line for each thing that a run relies on: ✓ good, ✗ bad with what to do, – neither. With "
+        "a config it opens every file of the sheet; with a profile for Slurm it asks whether a job of each rule would "
+        "be accepted, and runs a short one in each partition. Exit code 1 if anything is bad.",
+        epilog="example: unetpipe doctor my/config.yaml --profile profiles/slurm",
+    )
+    doctor.add_argument("config", type=Path, nargs="?")
+    doctor.add_argument("--profile", type=Path, help="a folder, as for snakemake")
+    doctor.add_argument("--directory", type=Path, help="where the run will be; the config's folder if not given")
+    doctor.add_argument("--data", type=Path, help="instead of the config's key data")
+    doctor.set_defaults(run=_doctor)
 
 
 def _add_tune(commands) -> None:
@@ -241,13 +258,37 @@ def _predict(options) -> None:
     print(predict_file(options.network, image, options.output, inside=inside, **wanted))
 
 
-def _plan(options) -> None:
-    from unetpipe.config import load_project, read_config
-    from unetpipe.plan import Plan, calibrate, make_network, measure_size, table
+def _doctor(options) -> None:
+    from itertools import chain
+
+    from unetpipe.doctor import examine_cluster, examine_machine, examine_project
+
+    directory = options.directory or (options.config.parent if options.config else Path())
+    examined = [examine_machine()]
+    if options.config:
+        examined.append(examine_project(_read_config(options), options.config.parent, directory / "results"))
+    if options.profile:
+        examined.append(examine_cluster(options.profile, options.config, directory))
+    bad = 0
+    for finding in chain(*examined):
+        print(finding, flush=True)
+        bad += finding.mark == "✗"
+    raise SystemExit(min(bad, 1))
+
+
+def _read_config(options) -> dict:
+    """The config, with the folder of data that the command line names."""
+    from unetpipe.config import read_config
 
     config = read_config(options.config)
-    if options.data:
-        config["data"] = str(options.data.resolve())
+    return {**config, "data": str(options.data.resolve())} if options.data else config
+
+
+def _plan(options) -> None:
+    from unetpipe.config import load_project
+    from unetpipe.plan import Plan, calibrate, make_network, measure_size, table
+
+    config = _read_config(options)
     samples, problems = load_project(config, options.config.parent)
     if problems:
         raise SystemExit(f"mend first:\n{problems}")

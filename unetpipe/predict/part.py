@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from unetpipe.blocks import Done, Ledger, Stage, Task, raise_failures, run
-from unetpipe.device import choose_device, choose_precision
+from unetpipe.device import choose_precision
+from unetpipe.gpus import granted
 from unetpipe.manifest import array_digest, digest, write_json
 from unetpipe.needs import WORKERS, prediction_memory
 from unetpipe.overlap_tile import Predictor, read_block, written
@@ -76,18 +77,18 @@ def predict_part(
         names = {unit.name for unit, _ in mine}
         checks = [check for check in seams(job, seen) if check[0].name in names]
         if (names | {seam_name(check) for check in checks}) - ledger.finished.keys():
-            predictor = make_predictor(job, networks, seen, device)
             arrays = _open(job, [unit for unit, _ in mine], Path(store).parent)
-            _run(ledger, failures, predictor, _tasks(job, mine, arrays, predictor))
-            if not failures:
-                run(_checks(job, checks, arrays, predictor), ledger, failures, workers=WORKERS)
+            with granted(device) as (place,):
+                predictor = make_predictor(job, networks, seen, place)
+                _run(ledger, failures, predictor, _tasks(job, mine, arrays, predictor))
+                if not failures:
+                    run(_checks(job, checks, arrays, predictor), ledger, failures, workers=WORKERS)
         raise_failures(sample, failures)
         write_json(output, {"sample": sample, "key": digest(job.key), "blocks": len(mine)})
 
 
-def make_predictor(job: Job, networks: Sequence[str], seen: list[Unit], device: str) -> Predictor:
+def make_predictor(job: Job, networks: Sequence[str], seen: list[Unit], place: torch.device) -> Predictor:
     """The networks on their device, compiled if that pays."""
-    place = choose_device(device)
     precision = choose_precision(job.networks[0]["precision"], place)
     rebuilt = [load_network(network)[0] for network in networks]
     compiled = worth_compiling(job, seen)

@@ -1,8 +1,8 @@
 """Trains the U-Net on the annotated samples, so that a stopped run goes on as if it had never stopped."""
 
 import logging
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -10,8 +10,9 @@ import torch
 
 from unetpipe.checkpoint import load_checkpoint
 from unetpipe.curve import curve_table
-from unetpipe.device import be_deterministic, choose_device, choose_precision
+from unetpipe.device import be_deterministic, choose_precision
 from unetpipe.fitting import SHARE, Choices
+from unetpipe.gpus import granted
 from unetpipe.locks import held
 from unetpipe.manifest import digest, read_json, write_bytes
 from unetpipe.network import laid_out
@@ -154,10 +155,10 @@ def train(
     call = {**locals()}
     settings = {name: value for name, value in call.items() if name not in INPUTS | MACHINE}
     folder = Path(output).parent
-    with Watch(minutes) as watch, _alone(folder), together("unetpipe.train", call, devices):
+    with _alone(folder, device, devices) as places, Watch(minutes) as watch, together("unetpipe.train", call, devices):
         torch.set_num_threads(max(1, threads // size()))
         be_deterministic(wanted=deterministic)
-        place = choose_device(device, rank())
+        place = agree(places)[rank()]
         if place.type == "cuda":
             torch.cuda.set_device(place)
         data = list_data(images, tissues, weights, validation, settings)
@@ -205,9 +206,14 @@ def train(
             save_network(network, output, note)
 
 
-def _alone(folder: Path) -> AbstractContextManager:
-    """The first of several processes keeps others, of another job, out."""
-    return held(folder / ".lock") if rank() == 0 else nullcontext()
+@contextmanager
+def _alone(folder: Path, device: str, count: int) -> Iterator[list[torch.device]]:
+    """The first of several processes keeps others, of another job, out of the folder and off the devices."""
+    if rank() > 0:
+        yield []
+        return
+    with held(folder / ".lock"), granted(device, max(1, count)) as places:
+        yield places
 
 
 INPUTS = {"images", "tissues", "weights", "validation", "output"}

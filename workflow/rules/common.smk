@@ -1,6 +1,7 @@
 # Validates config and sheet, lists the samples, and names what each rule asks for.
 
 import os
+import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -14,6 +15,11 @@ folder = Path(given[-1]).parent if given else Path(workflow.basedir) / "config"
 SHEET, problems = load_project(config, folder)
 if problems:
     raise WorkflowError(f"nothing was started; mend first:\n{problems}")
+
+
+if workflow.global_resources["_nodes"].value is not None:
+    # Jobs go to other machines: the cores of this one, which profiles/default says to use, are not theirs.
+    workflow.global_resources["_cores"] = sys.maxsize
 
 
 def near(paths):

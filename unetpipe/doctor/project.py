@@ -1,0 +1,99 @@
+"""Config, sheet, every file of the sheet, networks, and room for the results."""
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from unetpipe.config import Sample, listed, load_project
+from unetpipe.doctor.findings import Finding, bad, good, unsure
+from unetpipe.inspection import inspect
+from unetpipe.locks import held
+from unetpipe.plan import Plan, make_network, measure_size
+from unetpipe.plan.calibration import Costs
+from unetpipe.saved import load_network
+
+RULES = ("ingest", "mask", "truth", "weights", "label", "measure", "score")
+NOTHING = Costs(0.0, 0.0, dict.fromkeys(RULES, 0.0), 0.0, 0.0)
+ARRAYS = 8  # files of a shard: image, tissue, truth, weights, probabilities, objects, with their pyramids
+OTHERS = 25  # of a series: metadata and what is smaller than a shard (20 series of isbi2012 have 614 files in all)
+
+
+def examine_project(config: dict, folder: Path, results: Path) -> Iterator[Finding]:
+    """What can be known of a project without running it; every file is opened and read at three places.
+
+    Parameters
+    ----------
+    config : dict
+        All sections, defaults included.
+    folder : path
+        Of the config file.
+    results : path
+        Where the results will lie; of a folder that is not there yet, the file system where it would be.
+    """
+    samples, problems = load_project(config, folder)
+    yield from (bad(text) for text in problems)
+    if problems:
+        return
+    yield good(f"config and sheet: {len(samples)} samples")
+    refused = [finding for sample in samples for finding in _files(sample)]
+    yield from refused
+    if not refused:
+        count = sum(len(sample.files) + len(sample.labels) for sample in samples)
+        yield good(f"{count} files open")
+    yield from (_network(folder / path) for path in listed(config["network"]))
+    existing = next(path for path in (results.absolute(), *results.absolute().parents) if path.exists())
+    yield _writable(existing)
+    if not refused:
+        yield from _room(config, folder, samples, existing)
+
+
+def _files(sample: Sample) -> Iterator[Finding]:
+    """Files of a sample that would be refused."""
+    for paths, inside in ((sample.files, sample.inside), (sample.labels, sample.labels_inside)):
+        rows = [row for path in paths for row in inspect(Path(path), inside)]
+        for row in rows:
+            if row["problem"]:
+                yield bad(f'sample "{sample.name}": {row["problem"]}')
+
+
+def _network(path: Path) -> Finding:
+    try:
+        load_network(path)
+    except (OSError, ValueError) as error:
+        return bad(str(error))
+    return good(f"network {path} is whole")
+
+
+def _writable(folder: Path) -> Finding:
+    """Whether files can be made there, and locked."""
+    probe = folder / f".doctor-{uuid.uuid4().hex}"
+    try:
+        with held(probe):
+            pass
+        probe.unlink()
+    except OSError as error:
+        return bad(f"{folder}: {error.strerror}", "results have to lie where you may write")
+    return good(f"{folder}: files can be written")
+
+
+def _room(config: dict, folder: Path, samples: Sequence[Sample], results: Path) -> Iterator[Finding]:
+    scale = {name: config["ingest"][name] for name in ("pixel_size", "resample")}
+    sizes = {sample.name: measure_size(sample, **scale) for sample in samples}
+    try:
+        network = make_network(config, folder, sizes)
+    except ValueError as error:
+        yield unsure(f"how much disk the results take is not known: {error}")
+        return
+    need = sum(line.disk for line in Plan(config, list(samples), sizes, network).lines(NOTHING))
+    free = shutil.disk_usage(results).free
+    said = f"disk: {need / 1e9:.1f} GB at most, before compression; {free / 1e9:.1f} GB are free"
+    yield good(said) if need < free else unsure(said, "see that there is room")
+    shard, there = config["ingest"]["shard"], os.statvfs(results)
+    shards = sum(s[0] * s[2] * -(-s[3] // shard) * -(-s[4] // shard) for size in sizes.values() for s in size.shapes)
+    files = ARRAYS * shards + OTHERS * sum(len(size.shapes) for size in sizes.values())
+    if there.f_files:
+        said = f"about {files} files; {there.f_favail} more are possible there"
+        advice = "set ingest.shard higher, or ask for more inodes"
+        yield good(said) if files < there.f_favail else bad(said, advice)
