@@ -115,8 +115,11 @@ def test_every_stage_is_a_task_and_no_more_blocks_are_held_than_workers(tmp_path
 
     names = [f"{number:03d}" for number in range(600)]  # more than Dask is told of at once
     stages = {name: (Stage("read", partial(read, name)), Stage("network", str.upper)) for name in names}
-    tasks = [Task("0", name, write, stages[name]) for name in names]
-    with Ledger(tmp_path, "stage", "key") as ledger, Callback(pretask=lambda key, *_: counted.append(key)):
+    tasks = [Task("0", name, write, before=stages[name]) for name in names]
+    with (
+        Ledger(tmp_path, "stage", "key") as ledger,
+        Callback(pretask=lambda key, *_: counted.append(key.split(" of run ")[0])),
+    ):
         spent = run(tasks, ledger, {}, workers=3)
     assert sorted(counted) == sorted(f"{stage} 0 {name}" for stage in ("read", "network", "write") for name in names)
     assert ledger.notes("0") == {f"0 {name}": name for name in names}
@@ -137,7 +140,7 @@ def test_a_stage_that_fails_ends_its_series(tmp_path, broken):
     before = tuple(Stage(name, stage(name)) for name in ("read", "network"))
     failures = {}
     with Ledger(tmp_path, "stage", "key") as ledger:
-        run([Task("0", name, stage("write"), before) for name in "abc"], ledger, failures, workers=2)
+        run([Task("0", name, stage("write"), before=before) for name in "abc"], ledger, failures, workers=2)
     assert str(failures["0"]) == f"no {broken}"
     assert not ledger.finished
 

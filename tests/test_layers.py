@@ -23,7 +23,6 @@ LAYERS = [
         "distances",
         "metrics",
         "patterns",
-        "components",
         "grey",
         "neighbours",
         "curve",
@@ -34,6 +33,7 @@ LAYERS = [
         "totals",
         "warping",
         "locks",
+        "scheduling",
     },
     {
         "store",
@@ -46,10 +46,10 @@ LAYERS = [
         "outlines",
         "needs",
         "gpus",
-        "splitting",
+        "components",
         "tables",
     },
-    {"pyramid", "tiles", "overlap_tile", "scoring", "inspection", "pretrained", "loss", "fitting"},
+    {"pyramid", "tiles", "overlap_tile", "scoring", "inspection", "pretrained", "loss", "fitting", "splitting"},
     {"saved", "seams"},
     {"ingest", "truth", "mask", "weights", "train", "predict", "label", "measure", "score", "demo", "export"}
     | {"labels_tiff"},

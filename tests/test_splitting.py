@@ -143,4 +143,4 @@ def test_the_stage_parts_fused_objects(tmp_path):
     mask = discs((40, 60), [(20, 18), (20, 38)], 12)
     create_array(tmp_path / "0", (1, 1, 1, 40, 60), np.uint8, chunk=32, shard=64)[...] = 255 * mask[None, None, None]
     for split, count in ((0.0, 1), (1.0, 2)):
-        assert Objects(tmp_path / "0", 32, Settings(0.5, 20, 10, 0, split), workers=2).count().note == count
+        assert Objects(tmp_path / "0", 32, Settings(0.5, 20, 10, 0, split), workers=2).count() == count

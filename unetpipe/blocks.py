@@ -1,23 +1,28 @@
-"""Runs the blocks of a store on Dask's threads, stage by stage, and keeps the ledger of what is finished."""
+"""Runs the blocks of a store on Dask, stage by stage, and keeps the ledger of what is finished."""
 
 import json
 import logging
 import time
+import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
-from threading import Lock
 from typing import Any, NamedTuple, Self
 
 import dask
+from dask.delayed import Delayed
 
 from unetpipe.locks import held
 from unetpipe.log import Progress
 from unetpipe.manifest import digest, file_checksum
+from unetpipe.scheduling import compute_each
 
 logger = logging.getLogger(__name__)
 BATCH = 256  # tasks that Dask knows of at once, so that a large slide needs no more memory than a small one
+LAST = "write"  # name of the stage that gives `Done`
+KEY = " of run "  # in Dask's names of the tasks
 
 
 class Done(NamedTuple):
@@ -29,10 +34,14 @@ class Done(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """What happens to a block before its work ends; each takes what the one before gives, the first nothing."""
+    """What happens to a block before its work ends.
+
+    A call that many blocks share, the same object, reaches a process that computes several of them once.
+    """
 
     name: str
     call: Callable[..., Any]
+    given: tuple = ()  # what it takes of this block, before what the last stage gives
 
 
 class Task(NamedTuple):
@@ -40,13 +49,24 @@ class Task(NamedTuple):
 
     series: str
     block: str
-    work: Callable[..., Done]  # takes what the last stage before it gives
+    work: Callable[..., Done]
+    given: tuple = ()  # as in a stage
     before: tuple[Stage, ...] = ()
 
     @property
     def name(self) -> str:
         """Of its line in the ledger."""
         return f"{self.series} {self.block}"
+
+
+def entry_of(store: Path, name: str, done: Done) -> dict:
+    """The line of a ledger: a finished block and the checksums of its shards."""
+    shards = {str(path.relative_to(store)): _checksum(path) for path in done.files}
+    return {"name": name, "shards": shards, "note": done.note, "skipped": done.skipped}
+
+
+def _checksum(path: Path) -> str | None:
+    return file_checksum(path) if path.exists() else None
 
 
 def read_lines(path: Path) -> list[dict]:
@@ -91,7 +111,6 @@ class Ledger:
         self.file = self.opened.enter_context(open(self.path, "a+"))  # noqa: SIM115 - it is
         self.resumed = self._key_of(self.path) == self.key
         self.finished = self._believe()
-        self.lock = Lock()
         self._restart()
 
     def __enter__(self) -> Self:
@@ -110,11 +129,7 @@ class Ledger:
         return {name: entry for name, entry in entries.items() if self._holds(entry)}
 
     def _holds(self, entry: dict) -> bool:
-        return all(self._checksum(self.store / path) == sum_ for path, sum_ in entry["shards"].items())
-
-    @staticmethod
-    def _checksum(path: Path) -> str | None:
-        return file_checksum(path) if path.exists() else None
+        return all(_checksum(self.store / path) == sum_ for path, sum_ in entry["shards"].items())
 
     def _restart(self) -> None:
         """Begin the own file anew with what still holds."""
@@ -126,12 +141,13 @@ class Ledger:
 
     def record(self, name: str, done: Done) -> None:
         """Note a finished block and the checksums of its shards."""
-        shards = {str(path.relative_to(self.store)): self._checksum(path) for path in done.files}
-        entry = {"name": name, "shards": shards, "note": done.note, "skipped": done.skipped}
-        with self.lock:
-            self.file.write(json.dumps(entry) + "\n")
-            self.file.flush()
-            self.finished[name] = entry
+        self.keep(entry_of(self.store, name, done))
+
+    def keep(self, entry: dict) -> None:
+        """Note what `entry_of` gives."""
+        self.file.write(json.dumps(entry) + "\n")
+        self.file.flush()
+        self.finished[entry["name"]] = entry
 
     def check_coverage(self, names: Iterable[str], advice: str = "run it again") -> None:
         """Raise RuntimeError unless every named block is computed, or skipped for a stated reason."""
@@ -153,49 +169,87 @@ class Ledger:
 def run(tasks: Iterable[Task], ledger: Ledger, failures: dict[str, Exception], *, workers: int) -> dict[str, float]:
     """Run the tasks that the ledger does not hold yet; every stage is a task of Dask, and stages overlap.
 
+    They run where `scheduling.scheduled` says.
+
     Parameters
     ----------
     failures : dict of series → error
         A task that fails adds its series; further tasks of a series in it are left out.
     workers : int
-        Threads; each holds one block in memory.
+        Threads, where they compute; each holds one block in memory.
 
     Returns
     -------
     dict of stage → seconds
         Summed over the threads; 0 for a stage that never ran.
     """
-    todo = [task for task in tasks if task.name not in ledger.finished]
+    todo = {task.name: task for task in tasks if task.name not in ledger.finished}
     progress, spent = Progress(len(todo), f"blocks of {ledger.folder.name}"), defaultdict[str, float](float)
 
-    def one(task: Task, stage: Stage, *given: Any) -> Any:
-        begun = time.monotonic()
-        result: Any = None
-        if task.series not in failures:
-            try:
-                result = stage.call(*given)
-            except Exception as error:
-                logger.exception("series %s, block %s", task.series, task.block)
-                failures[task.series] = error
-        if stage.call is task.work:
-            if result is not None:
-                ledger.record(task.name, result)
-            progress.advance()
-        with ledger.lock:
-            spent[stage.name] += time.monotonic() - begun
-        return result
+    def keep(key: str, outcome: Outcome) -> None:
+        task = todo[key.removeprefix(f"{LAST} ").removesuffix(f"{KEY}{unique}")]
+        if outcome.error:
+            logger.error("series %s, block %s", task.series, task.block, exc_info=outcome.error)
+            failures.setdefault(task.series, outcome.error)
+            failed.add(task.series)
+        elif outcome.value is not None:
+            ledger.keep(outcome.value)
+        for name, seconds in outcome.spent.items():
+            spent[name] += seconds
+        progress.advance()
 
-    def chained(task: Task) -> Any:
-        given: list = []
-        for stage in (*task.before, Stage("write", task.work)):
-            given = [job(task, stage, *given, dask_key_name=f"{stage.name} {task.name}")]
-        return given[0]
-
-    job = dask.delayed(one, pure=False)
-    for first in range(0, len(todo), BATCH):
-        chains = [chained(task) for task in todo[first : first + BATCH]]
-        dask.compute(*chains, scheduler="threads", num_workers=workers)
+    failed, unique, names = set(failures), uuid.uuid4().hex, iter(todo)
+    while batch := [todo[name] for name in islice(names, BATCH)]:
+        compute_each(_chains(batch, ledger.store, failed, unique), keep, workers)
     return spent
+
+
+class Outcome(NamedTuple):
+    """What a stage gives to the next and the last one to the ledger, or why it gives nothing."""
+
+    value: Any = None
+    error: Exception | None = None
+    spent: dict[str, float] = {}  # noqa: RUF012 - seconds of each stage so far, never changed
+
+
+class Step:
+    """One stage of one block. Dask does not look into it; a process of its own gets a copy as of the submission."""
+
+    def __init__(self, task: Task, stage: Stage, failed: Collection[str], store: Path):
+        self.series, self.task, self.name, self.given = task.series, task.name, stage.name, stage.given
+        self.failed, self.store = failed, store
+
+    def take(self, call: Callable[..., Any], before: Outcome) -> Any:
+        """What the stage makes of what the one before gave."""
+        value = call(*self.given, *(() if before.value is None else (before.value,)))
+        return entry_of(self.store, self.task, value) if self.name == LAST else value
+
+
+def _chains(tasks: list[Task], store: Path, failed: Collection[str], run: str) -> list[Delayed]:
+    """The last stages of the tasks, each after the ones before it; a scheduler may know those of other runs too."""
+    shared: dict[int, Delayed] = {}  # a call that many blocks share goes to each process once
+    job, chains = dask.delayed(_attempt, pure=False), []
+    for task in tasks:
+        before: Any = Outcome()
+        for stage in (*task.before, Stage(LAST, task.work, task.given)):
+            if id(stage.call) not in shared:
+                shared[id(stage.call)] = dask.delayed(stage.call, pure=False, traverse=False)
+            step = Step(task, stage, failed, store)
+            before = job(shared[id(stage.call)], step, before, dask_key_name=f"{stage.name} {task.name}{KEY}{run}")
+        chains.append(before)
+    return chains
+
+
+def _attempt(call: Callable[..., Any], step: Step, before: Outcome) -> Outcome:
+    """One stage of a block, unless one before it gave nothing, or its series failed elsewhere."""
+    begun, value, error = time.monotonic(), None, before.error
+    first = not before.spent
+    if error is None and step.series not in step.failed and (first or before.value is not None):
+        try:
+            value = step.take(call, before)
+        except Exception as raised:  # noqa: BLE001 - it is told in the process that keeps the ledger
+            error = raised
+    return Outcome(value, error, {**before.spent, step.name: time.monotonic() - begun})
 
 
 def raise_failures(sample: str, failures: dict[str, Exception]) -> None:

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from typing import NamedTuple
 
-import dask
 import numpy as np
 from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+
+from unetpipe.scheduling import compute
 
 Index = tuple[int, ...]
 Region = tuple[slice, ...]
@@ -126,8 +127,7 @@ class Components:
     def _surveys(self, indices: list[Index], workers: int) -> Iterator[tuple[Index, Survey]]:
         for start in range(0, len(indices), BATCH * workers):
             batch = indices[start : start + BATCH * workers]
-            jobs = [dask.delayed(self._survey, pure=False)(index) for index in batch]
-            yield from zip(batch, dask.compute(*jobs, scheduler="threads", num_workers=workers), strict=True)
+            yield from zip(batch, compute(self._survey, batch, workers), strict=True)
 
     def _survey(self, index: Index) -> Survey:
         local, core = self._local(index), self.core(index)

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unetpipe.blocks import Done, Ledger, Task, raise_failures, run
-from unetpipe.components import Components, id_type, space_structure
+from unetpipe.blocks import Done, Ledger, raise_failures
+from unetpipe.components import Components, Region, id_type, space_structure
 from unetpipe.geometry import relative_spacing
 from unetpipe.manifest import write_json
 from unetpipe.neighbours import close_gaps
@@ -81,8 +81,7 @@ def write_objects(
             )
             for e in entries
         }
-        counting = [Task(path, "components", objects.count) for path, objects in found.items()]
-        run(counting, ledger, failures, workers=1)
+        _count(found, ledger, failures)
         counts = {path: ledger.finished[f"{path} components"]["note"] for path in found.keys() - failures}
         counted = [entry for entry in entries if entry["path"] in counts]
         pyramids = [_pyramid(store, e, found[e["path"]], id_type(counts[e["path"]])) for e in counted]
@@ -97,6 +96,18 @@ def write_objects(
         note = {"sample": sample, "revision": REVISIONS["label"], "settings": settings._asdict()}
         write_json(output, {**note, "series": series})
         logger.info("%d objects in %s", sum(entry["objects"] for entry in series), sample)
+
+
+def _count(found: "dict[str, Objects]", ledger: Ledger, failures: dict[str, Exception]) -> None:
+    """Find the objects of one series after the other, unless the ledger knows how many there are."""
+    for path, objects in found.items():
+        name = f"{path} components"
+        if name not in ledger.finished:
+            try:
+                ledger.record(name, Done(note=objects.count()))
+            except Exception as error:
+                logger.exception("series %s", path)
+                failures[path] = error
 
 
 class Objects:
@@ -126,11 +137,11 @@ class Objects:
     @cached_property
     def _found(self) -> tuple[int, Callable]:
         """How many objects there are, and what paints their ids."""
-        read = self.foreground
+        read = partial(_foreground, self.array, self.settings.threshold)
         if self.settings.holes:
-            empty = Components(self.background, self.shape, self.block, space_structure(CORNERS), workers=self.workers)
-            filled = empty.sizes <= self.settings.holes
-            read = partial(self._without_holes, empty, filled)
+            others = partial(_background, read)
+            empty = Components(others, self.shape, self.block, space_structure(CORNERS), workers=self.workers)
+            read = partial(_without_holes, read, empty, empty.sizes <= self.settings.holes)
         split, least = self.settings.split, self.settings.min_size
         parts = Components(
             read,
@@ -147,24 +158,20 @@ class Objects:
         ids = parts.canonical_ids(parts.sizes >= least)
         return int(ids.max(initial=0)), partial(parts.paint, values=ids)
 
-    def count(self) -> Done:
-        """Find all objects and note how many there are."""
+    def __getstate__(self) -> dict:
+        """What another process needs to paint them: all are found."""
+        self.count()
+        return {name: value for name, value in self.__dict__.items() if name != "lock"}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self.lock = Lock()
+
+    def count(self) -> int:
+        """Find all objects: how many there are."""
         with self.lock:
             count, _ = self._found
-        return Done(note=count)
-
-    def foreground(self, region) -> np.ndarray:
-        """Where the classes but the background are more probable than the threshold."""
-        t, z, y, x = region
-        total = self.array[t, :, z, y, x].sum(axis=1, dtype=np.uint32)
-        return total > 255 * self.settings.threshold
-
-    def background(self, region) -> np.ndarray:
-        """The complement of the foreground."""
-        return ~self.foreground(region)
-
-    def _without_holes(self, empty: Components, filled: np.ndarray, region) -> np.ndarray:
-        return self.foreground(region) | empty.paint(region, filled)
+        return count
 
     def read(self, region) -> np.ndarray:
         """Ids in a region, objects grown."""
@@ -182,6 +189,20 @@ class Objects:
         for plane in np.ndindex(labels.shape[:2]):
             labels[plane] = close_gaps(labels[plane], self.settings.expand)
         return labels[:, :, inside[0], inside[1]]
+
+
+def _foreground(array, threshold: float, region: Region) -> np.ndarray:
+    """Where the classes but the background are more probable than the threshold."""
+    t, z, y, x = region
+    return array[t, :, z, y, x].sum(axis=1, dtype=np.uint32) > 255 * threshold
+
+
+def _background(foreground: Callable[[Region], np.ndarray], region: Region) -> np.ndarray:
+    return ~foreground(region)
+
+
+def _without_holes(foreground, empty: Components, filled: np.ndarray, region: Region) -> np.ndarray:
+    return foreground(region) | empty.paint(region, filled)
 
 
 def _pyramid(store: Path, entry: dict, objects: Objects, dtype: np.dtype) -> Pyramid:

@@ -2,17 +2,18 @@
 
 import logging
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-import dask
 import numpy as np
 import pandas as pd
 
 from unetpipe.geometry import blocks
 from unetpipe.manifest import read_json
 from unetpipe.outlines import Packed, feature_texts, write_features
+from unetpipe.scheduling import compute
 from unetpipe.shapes import Shapes, shapes, statistics
 from unetpipe.store import label_path, open_array, read_attributes
 from unetpipe.tables import Rows, growing_table
@@ -53,8 +54,7 @@ class Group(NamedTuple):
 def find_boxes(labels, block: Sequence[int], workers: int = 1) -> Boxes:
     """Boxes of the objects of (z, y, x), anything that gives NumPy arrays when sliced, block by block."""
     regions = [part.write for part in blocks(labels.shape, block)]
-    jobs = [dask.delayed(_boxes_of, pure=False)(labels, region) for region in regions]
-    found = dask.compute(*jobs, scheduler="threads", num_workers=workers)
+    found = compute(partial(_boxes_of, labels), regions, workers)
     return Boxes.of(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
@@ -160,8 +160,7 @@ def _measure_all(entries: list[dict], stores: tuple[Path, Path], rows: Rows, wor
             block = VOLUME if scene.labels.shape[0] > 1 else PLANE
             todo = groups(find_boxes(scene.labels, block, workers), block)
             while batch := list(islice(todo, 4 * workers)):
-                jobs = [dask.delayed(_measure_group, pure=False)(scene, group) for group in batch]
-                for table, features in dask.compute(*jobs, scheduler="threads", num_workers=workers):
+                for table, features in compute(partial(_measure_group, scene), batch, workers):
                     rows.append(table)
                     yield features
 

@@ -76,14 +76,15 @@ def _levels(pyramid: Pyramid, level: int) -> Iterator[Task]:
         for number, shape in enumerate(pyramid.shapes[level : level + 2], start=level)
     ]
     read = pyramid.read if level == 0 else partial(_halved, pyramid, level)
+    write = partial(_write, arrays, read, pyramid.kind)
     *front, y, x = arrays[0].shards
     for block in blocks(pyramid.shapes[level], (*front, 2 * y, 2 * x)):
         corner = ",".join(str(window.start) for window in block.write)
         name = f"{pyramid.folder.name} {pyramid.source} level {level} at {corner}"
-        yield Task(pyramid.series, name, partial(_write, arrays, read, block.write, pyramid.kind))
+        yield Task(pyramid.series, name, write, (block.write,))
 
 
-def _write(arrays: list, read, region: Region, kind: str) -> Done:
+def _write(arrays: list, read, kind: str, region: Region) -> Done:
     values = np.ascontiguousarray(read(region), dtype=arrays[0].dtype)
     files = write_region(arrays[0], region, values)
     if arrays[1:]:

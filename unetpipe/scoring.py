@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-import dask
 import numpy as np
 
 from unetpipe.geometry import blocks
 from unetpipe.metrics import Overlaps, Pairs, class_counts, matches, mean_iou, rand_and_information
 from unetpipe.nearest import border_places, distances, thinned
+from unetpipe.scheduling import compute
 from unetpipe.store import IGNORED
 from unetpipe.warping import warping_error
 
@@ -111,9 +111,8 @@ def score(
         Threads; each holds one block with its surroundings.
     """
     sides = PLANE if len(image.shape) == 2 else VOLUME
-    count = dask.delayed(partial(count_region, borders=borders), pure=False)
-    jobs = [count(image, block.write) for block in blocks(image.shape, sides)]
-    parts: tuple[Part, ...] = dask.compute(*jobs, scheduler="threads", num_workers=workers)
+    regions = [block.write for block in blocks(image.shape, sides)]
+    parts: tuple[Part, ...] = compute(partial(count_region, image, borders=borders), regions, workers)
     objects, outlined, classes, known, seams = (Pairs.add(getattr(part, name) for part in parts) for name in COUNTED)
     table = _judged(objects, known)
     figures = {"truths": len(table.truth), "objects": len(table.found), "covered": mean_iou(table) * len(table.truth)}

@@ -6,13 +6,13 @@ import zlib
 from itertools import pairwise
 from typing import NamedTuple
 
-import dask
 import numpy as np
 from scipy import ndimage
 from skimage.morphology import local_maxima, reconstruction
 from skimage.segmentation import watershed
 
 from unetpipe.components import Components, id_type
+from unetpipe.scheduling import compute
 
 logger = logging.getLogger(__name__)
 SMOOTH = 1.0  # standard deviation of the Gaussian that the distance is smoothed with, pixels
@@ -104,8 +104,7 @@ class Pieces:
     def __init__(self, parts: Components, *, height: float, min_size: int, spacing: tuple[float, ...], workers: int):
         self.parts, self.height, self.spacing = parts, height, spacing
         kept = np.flatnonzero(parts.sizes >= min_size)
-        jobs = [dask.delayed(self._split, pure=False)(mine) for mine in self._by_block(kept)]
-        found = dask.compute(*jobs, scheduler="threads", num_workers=workers)
+        found = compute(self._split, self._by_block(kept), workers)
         self.split: dict[int, Piece] = {number: piece for pieces in found for number, piece in pieces.items()}
         self._number(kept, min_size)
 

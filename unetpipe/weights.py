@@ -179,7 +179,7 @@ def _tasks(images: Path, store: Path, entry: dict, count: int, settings: dict) -
     side = (1, SLAB if len(spacing) == 3 else 1, *arrays.target.shards[2:])
     regions = [block.write for block in blocks(arrays.ids.shape, side)]
     work = partial(_write_block, arrays, settings, spacing)
-    return [Task(entry["path"], str([part.start for part in region]), partial(work, region)) for region in regions]
+    return [Task(entry["path"], str([part.start for part in region]), work, (region,)) for region in regions]
 
 
 def _write_block(arrays: Arrays, settings: dict, spacing, region) -> Done:

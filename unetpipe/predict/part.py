@@ -2,22 +2,25 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from unetpipe.blocks import Done, Ledger, Stage, Task, raise_failures, run
-from unetpipe.device import choose_precision
+from unetpipe.device import choose_device, choose_precision
 from unetpipe.gpus import granted
 from unetpipe.manifest import array_digest, digest, write_json
 from unetpipe.needs import WORKERS, prediction_memory
 from unetpipe.overlap_tile import Predictor, read_block, written
 from unetpipe.predict.job import Job, Unit, open_job, seam_name, seams, units, units_with_tissue, worth_compiling
 from unetpipe.saved import load_network
+from unetpipe.scheduling import elsewhere
 from unetpipe.seams import Window, compare
 from unetpipe.store import create_array, open_array, write_region
 
@@ -78,13 +81,45 @@ def predict_part(
         checks = [check for check in seams(job, seen) if check[0].name in names]
         if (names | {seam_name(check) for check in checks}) - ledger.finished.keys():
             arrays = _open(job, [unit for unit, _ in mine], Path(store).parent)
-            with granted(device) as (place,):
-                predictor = make_predictor(job, networks, seen, place)
-                _run(ledger, failures, predictor, _tasks(job, mine, arrays, predictor))
+            with nullcontext([device]) if elsewhere() else granted(device) as (place,):
+                network = Networks(partial(make_predictor, job, networks, seen), place, threads)
+                _run(ledger, failures, network, _tasks(job, mine, arrays, network))
                 if not failures:
-                    run(_checks(job, checks, arrays, predictor), ledger, failures, workers=WORKERS)
+                    run(_checks(job, checks, arrays, network), ledger, failures, workers=WORKERS)
         raise_failures(sample, failures)
         write_json(output, {"sample": sample, "key": digest(job.key), "blocks": len(mine)})
+
+
+class Networks:
+    """A predictor that is made in the process that predicts, when its first block comes.
+
+    Parameters
+    ----------
+    make : function of a torch.device
+        See `make_predictor`.
+    place : torch.device or str
+        A name is chosen by there, see `device.choose_device`.
+    threads : int
+        For arithmetic on the CPU.
+    """
+
+    def __init__(self, make: Callable[[torch.device], Predictor], place: torch.device | str, threads: int):
+        self.make, self.place, self.threads = make, place, threads
+        self.lock = Lock()
+        self.made: Predictor | None = None
+
+    def __reduce__(self) -> tuple:
+        return Networks, (self.make, self.place, self.threads)
+
+    def __call__(self, grey_CZYX: np.ndarray, *, rare: bool = False) -> np.ndarray:
+        """See `Predictor`."""
+        with self.lock:
+            if self.made is None:
+                torch.set_num_threads(self.threads)
+                place = choose_device(self.place) if isinstance(self.place, str) else self.place
+                self.made = self.make(place)
+            made = self.made
+        return made(grey_CZYX, rare=rare)
 
 
 def make_predictor(job: Job, networks: Sequence[str], seen: list[Unit], place: torch.device) -> Predictor:
@@ -97,11 +132,11 @@ def make_predictor(job: Job, networks: Sequence[str], seen: list[Unit], place: t
     return Predictor(rebuilt, views=job.views, device=place, precision=precision, compiled=compiled)
 
 
-def _run(ledger: Ledger, failures: dict[str, Exception], predictor: Predictor, tasks: list[Task]) -> None:
+def _run(ledger: Ledger, failures: dict[str, Exception], network: Networks, tasks: list[Task]) -> None:
     """Run the blocks, and say where the time went."""
     begun = time.monotonic()
     spent = run(tasks, ledger, failures, workers=WORKERS)
-    spent["network"] = predictor.busy  # without waiting for it
+    spent["network"] = network.made.busy if network.made else spent["network"]  # without waiting for it
     said = ", ".join(f"{stage} {spent[stage]:.1f} s" for stage in ("read", "network", "write"))
     logger.info("%s, which overlap; %.1f s in all", said, time.monotonic() - begun)
 
@@ -124,28 +159,27 @@ def _open(job: Job, mine: list[Unit], store: Path) -> dict[int, Arrays]:
     }
 
 
-def _tasks(job: Job, mine: list[tuple[Unit, bool]], arrays: dict[int, Arrays], predictor: Predictor) -> list[Task]:
+def _tasks(job: Job, mine: list[tuple[Unit, bool]], arrays: dict[int, Arrays], network: Networks) -> list[Task]:
     return [
-        _task(job, unit, arrays[unit.number], predictor)
+        _task(job, unit, arrays[unit.number], network)
         if holds
-        else Task(str(unit.number), unit.where, partial(_skip_block, unit, arrays[unit.number].target))
+        else Task(str(unit.number), unit.where, _skip_block, (unit, arrays[unit.number].target))
         for unit, holds in mine
     ]
 
 
-def _task(job: Job, unit: Unit, arrays: Arrays, predictor: Predictor) -> Task:
-    read = partial(read_block, arrays.source, unit.t, unit.block, job.statistics[unit.number])
-    stages = (Stage("read", read), Stage("network", predictor))
-    return Task(str(unit.number), unit.where, partial(_write_block, unit, arrays.target), stages)
+def _task(job: Job, unit: Unit, arrays: Arrays, network: Networks) -> Task:
+    read = Stage("read", read_block, (arrays.source, unit.t, unit.block, job.statistics[unit.number]))
+    given = (unit, arrays.target)
+    return Task(str(unit.number), unit.where, _write_block, given, (read, Stage("network", network)))
 
 
-def _checks(job: Job, checks: list, arrays: dict[int, Arrays], predictor: Predictor) -> list[Task]:
-    tasks = []
+def _checks(job: Job, checks: list, arrays: dict[int, Arrays], network: Networks) -> list[Task]:
+    tasks, rarely = [], Stage("network", partial(network, rare=True))
     for unit, window in checks:
         here = arrays[unit.number]
-        read = partial(read_block, here.source, unit.t, window.block, job.statistics[unit.number])
-        stages = (Stage("read", read), Stage("network", partial(predictor, rare=True)))
-        tasks.append(Task("seams", unit.name, partial(_compare, unit, window, here.target), stages))
+        read = Stage("read", read_block, (here.source, unit.t, window.block, job.statistics[unit.number]))
+        tasks.append(Task("seams", unit.name, _compare, (unit, window, here.target), (read, rarely)))
     return tasks
 
 

@@ -5,16 +5,22 @@ those that know palettes whether their colours are wanted.
 """
 
 import math
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
-from unetpipe.readers import hdf5, numpy, omezarr, plugins, raster, slide, tiff
-from unetpipe.readers.series import Series
+import numpy as np
 
-FORMATS = (tiff, slide, raster, numpy)
+from unetpipe.readers import hdf5, omezarr, plugins, raster, slide, tiff
+from unetpipe.readers import numpy as arrays
+from unetpipe.readers.series import Region, Series
+
+FORMATS = (tiff, slide, raster, arrays)
 HOLDERS = (hdf5, omezarr)  # of arrays with names
 PALETTES = (tiff, raster)
 MOST_BYTES = 2**42  # of a file's pixels; a plane of two million pixels a side
 MOST_TIMES = 50_000  # of a file's size that its pixels may have: empty slides in zstd reach 6000
+FILES = 64  # that a process keeps open for others
 SUFFIXES = tuple(suffix for module in (*FORMATS, *HOLDERS) for suffix in module.SUFFIXES)
 
 
@@ -47,7 +53,31 @@ def open_series(path: str | Path, inside: str = "", *, palette: bool = True) -> 
     if not found or any(0 in series.shape for series in found):
         raise ValueError(f"{path}: no pixels in it; copy or export it again")
     _refuse_claims(path, found)
-    return found
+    opening = (str(path.absolute()), inside, palette)
+    return [one._replace(read=Reader(opening, number, one.read)) for number, one in enumerate(found)]
+
+
+class Reader:
+    """Reads one series of a file; in another process it opens the file again, once for all of its series."""
+
+    def __init__(self, opening: tuple[str, str, bool], number: int, read: Callable[[Region], np.ndarray]):
+        self.opening, self.number, self.read = opening, number, read
+
+    def __call__(self, region: Region) -> np.ndarray:
+        """Pixels of a region, see `Series.read`."""
+        return self.read(region)
+
+    def __reduce__(self) -> tuple:
+        return _reader, (self.opening, self.number)
+
+
+def _reader(opening: tuple[str, str, bool], number: int) -> Reader:
+    return Reader(opening, number, _opened(*opening)[number].read)
+
+
+@lru_cache(maxsize=FILES)
+def _opened(path: str, inside: str, palette: bool) -> list[Series]:  # noqa: FBT001 - as `open_series`
+    return open_series(path, inside, palette=palette)
 
 
 def _refuse_claims(path: Path, found: list[Series]) -> None:

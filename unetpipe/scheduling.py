@@ -1,0 +1,128 @@
+"""Where Dask computes: in threads of this process, in processes of this machine, or on a cluster by its address."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from functools import partial
+from typing import Any
+
+import dask
+from dask.callbacks import Callback
+from dask.delayed import Delayed
+
+logger = logging.getLogger(__name__)
+KINDS = "threads, local, or the address of a scheduler such as tcp://node7:8786"
+PATIENCE = "60s"  # for a scheduler to answer
+ORPHANED = "600s"  # processes that nobody gives work to for so long end by themselves
+_client: ContextVar[Any] = ContextVar("client", default=None)
+
+
+@contextmanager
+def scheduled(where: str = "threads", *, workers: int = 1, memory: int = 0) -> Iterator[None]:
+    """Within it `compute` and `compute_each` compute there.
+
+    Parameters
+    ----------
+    where : str
+        "threads": here. "local": in processes of one thread each, of this machine. "tcp://…" or "tls://…": by the
+        workers of that scheduler, which see the same files under the same paths and have the same packages.
+    workers : int
+        Processes, where they are local.
+    memory : int
+        MB of all of them; 0: what the machine has.
+
+    Raises
+    ------
+    ValueError
+        If it is none of these.
+    ConnectionError
+        If no scheduler answers at the address.
+    """
+    if where == "threads":
+        yield
+        return
+    if where != "local" and not where.startswith(("tcp://", "tls://")):
+        raise ValueError(f"dask: {where} is none of {KINDS}")
+    from distributed import Client  # noqa: PLC0415 - takes half a second, and most jobs need none
+
+    with ExitStack() as stack:
+        address = stack.enter_context(_processes(workers, memory)) if where == "local" else where
+        try:
+            client = stack.enter_context(Client(address, timeout=PATIENCE, set_as_default=False))
+        except (OSError, TimeoutError) as error:
+            raise ConnectionError(f"dask: no scheduler answers at {where}; start one there, or set threads") from error
+        logger.info("blocks are computed by %d workers at %s", len(client.scheduler_info()["workers"]), where)
+        before = _client.set(client)
+        try:
+            yield
+        finally:
+            _client.reset(before)
+
+
+def _processes(workers: int, memory: int) -> Any:
+    """A scheduler and its workers as processes of their own, which do not import the script that started them."""
+    from distributed.deploy.subprocess import SubprocessCluster  # noqa: PLC0415 - likewise
+
+    limit = f"{memory // workers}MB" if memory else "auto"
+    return SubprocessCluster(
+        n_workers=workers,
+        threads_per_worker=1,
+        dashboard_address=None,  # type: ignore[arg-type]  # its documentation allows None
+        scheduler_kwargs={"idle_timeout": ORPHANED},
+        worker_kwargs={"memory_limit": limit, "death_timeout": PATIENCE, "dashboard": False},
+    )
+
+
+def elsewhere() -> bool:
+    """Whether other processes compute."""
+    return _client.get() is not None
+
+
+def compute(call: Callable[[Any], Any], items: Iterable[Any], workers: int) -> tuple:
+    """What the call makes of each item, in their order.
+
+    Parameters
+    ----------
+    call : function
+        Reaches each process that computes once, whatever the number of items.
+    workers : int
+        Threads, where they compute.
+    """
+    shared, job = dask.delayed(call, pure=False, traverse=False), dask.delayed(_apply, pure=False)
+    jobs, client = [job(shared, partial(_same, item)) for item in items], _client.get()
+    if client:
+        return tuple(client.gather(client.compute(jobs)))
+    return dask.compute(*jobs, scheduler="threads", num_workers=workers)
+
+
+def _apply(call: Callable[[Any], Any], item: Callable[[], Any]) -> Any:
+    return call(item())
+
+
+def _same(item: Any) -> Any:
+    """An item that Dask does not look into."""
+    return item
+
+
+def compute_each(jobs: Sequence[Delayed], keep: Callable[[str, Any], None], workers: int) -> None:
+    """Compute the jobs and call `keep` with the key and the result of each as soon as it is there, in this thread.
+
+    Raises
+    ------
+    RuntimeError
+        If a worker died of a job more often than Dask allows.
+    """
+    client, keys = _client.get(), {job.key for job in jobs}
+    if client is None:
+        with Callback(posttask=lambda key, result, *_: keep(key, result) if key in keys else None):
+            dask.compute(*jobs, scheduler="threads", num_workers=workers)
+        return
+    from distributed import KilledWorker, as_completed  # noqa: PLC0415 - likewise
+
+    try:
+        for future, result in as_completed(client.compute([*jobs]), loop=client.loop, with_results=True):
+            keep(future.key, result)
+            future.release()
+    except KilledWorker as error:
+        raise RuntimeError(f"dask: {error}; give the workers more memory, or blocks of smaller sides") from error
