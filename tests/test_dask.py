@@ -163,7 +163,7 @@ def test_a_process_that_is_killed_costs_its_blocks_and_no_more(address, tmp_path
         killer.join()
     assert ledger.notes("0") == {f"0 {n:02d}": n for n in range(12)}
     processes = {path.name.split("-")[1] for path in tmp_path.glob("begun-*")}
-    assert len(processes) == 3  # two, and the one that took the place of the killed
+    assert len(processes) in (2, 3)  # the one that takes the place of the killed may come when all is done
     assert len(list(tmp_path.glob("begun-*"))) <= 12 + 3  # at most what the killed one held: one it computed, two sent
 
 
