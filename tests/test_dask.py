@@ -23,9 +23,10 @@ from unetpipe.mask import write_mask
 from unetpipe.measure import write_measurements
 from unetpipe.network import UNet
 from unetpipe.predict import predict_part, publish_probabilities
+from unetpipe.predict.part import Networks
 from unetpipe.readers import open_series
 from unetpipe.saved import save_network
-from unetpipe.scheduling import compute, scheduled
+from unetpipe.scheduling import breadth, compute, scheduled
 from unetpipe.score import write_scores
 from unetpipe.truth import write_truth
 from unetpipe.weights import write_weights
@@ -229,6 +230,33 @@ def test_readers_open_their_file_again_in_another_process(tmp_path, name):
     else:
         skimage.io.imsave(path, image, check_contrast=False)
     check_again(path)
+
+
+def test_a_process_that_lives_long_sees_a_file_that_was_written_anew(tmp_path):
+    image, _ = discs((80, 90), seed=1)
+    for pixels in (image, 255 - image):
+        np.save(tmp_path / "a.npy", pixels)
+        (series,) = open_series(tmp_path / "a.npy")
+        copied = cloudpickle.loads(cloudpickle.dumps(series.read))
+        np.testing.assert_array_equal(copied(tuple(slice(0, size) for size in series.shape)).squeeze(), pixels)
+
+
+def test_networks_are_made_once_in_a_process_whatever_the_number_of_batches():
+    network, other = (Networks(make_nothing, torch.device("cpu"), 1) for _ in range(2))
+    first, again = (cloudpickle.loads(cloudpickle.dumps(network)) for _ in range(2))
+    assert first is again
+    assert first is not network
+    assert cloudpickle.loads(cloudpickle.dumps(other)) is not first
+
+
+def make_nothing(_):
+    raise AssertionError("nothing is predicted here")
+
+
+def test_as_many_blocks_are_under_way_as_the_cluster_has_workers(address):
+    assert breadth(5) == 5
+    with scheduled(address):
+        assert breadth(5) == 2
 
 
 @real

@@ -152,6 +152,19 @@ def test_a_full_disk_is_said_and_after_space_is_made_it_goes_on(made, undisturbe
     assert counter.stat().st_size <= calls + 2 * part.WORKERS
 
 
+def test_damaged_weights_are_said_once_before_any_block(made, tmp_path):
+    for suffix in (".json", ".safetensors"):
+        shutil.copy(Path(made["network"]).with_suffix(suffix), tmp_path / f"n{suffix}")
+    weights = tmp_path / "n.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\0\1\2\3")
+    with start({**made, "network": str(tmp_path / "n.json")}, tmp_path) as process:
+        _, said = process.communicate()
+    assert process.returncode != 0
+    assert "n.safetensors" in said
+    assert "series could not be" not in said
+    assert not (tmp_path / "calls").exists()
+
+
 def test_an_output_that_cannot_be_written_is_named(made, tmp_path):
     (tmp_path / "p.zarr").write_text("a file, where the store has to be")
     with pytest.raises(OSError, match=r"p\.zarr"):

@@ -15,7 +15,7 @@ from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from unetpipe.scheduling import compute
+from unetpipe.scheduling import breadth, compute
 
 Index = tuple[int, ...]
 Region = tuple[slice, ...]
@@ -125,8 +125,9 @@ class Components:
         return surveys, np.concatenate(pairs, axis=1)
 
     def _surveys(self, indices: list[Index], workers: int) -> Iterator[tuple[Index, Survey]]:
-        for start in range(0, len(indices), BATCH * workers):
-            batch = indices[start : start + BATCH * workers]
+        size = BATCH * breadth(workers)
+        for start in range(0, len(indices), size):
+            batch = indices[start : start + size]
             yield from zip(batch, compute(self._survey, batch, workers), strict=True)
 
     def _survey(self, index: Index) -> Survey:

@@ -13,7 +13,7 @@ import pandas as pd
 from unetpipe.geometry import blocks
 from unetpipe.manifest import read_json
 from unetpipe.outlines import Packed, feature_texts, write_features
-from unetpipe.scheduling import compute
+from unetpipe.scheduling import breadth, compute
 from unetpipe.shapes import Shapes, shapes, statistics
 from unetpipe.store import label_path, open_array, read_attributes
 from unetpipe.tables import Rows, growing_table
@@ -159,7 +159,7 @@ def _measure_all(entries: list[dict], stores: tuple[Path, Path], rows: Rows, wor
             scene = _scene(entry, *stores, t)
             block = VOLUME if scene.labels.shape[0] > 1 else PLANE
             todo = groups(find_boxes(scene.labels, block, workers), block)
-            while batch := list(islice(todo, 4 * workers)):
+            while batch := list(islice(todo, 4 * breadth(workers))):
                 for table, features in compute(partial(_measure_group, scene), batch, workers):
                     rows.append(table)
                     yield features

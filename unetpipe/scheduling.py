@@ -79,6 +79,12 @@ def elsewhere() -> bool:
     return _client.get() is not None
 
 
+def breadth(workers: int) -> int:
+    """Blocks that are computed at once: by so many threads here, or by all workers elsewhere."""
+    client = _client.get()
+    return sum(client.nthreads().values()) if client else workers
+
+
 def compute(call: Callable[[Any], Any], items: Iterable[Any], workers: int) -> tuple:
     """What the call makes of each item, in their order.
 

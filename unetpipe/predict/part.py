@@ -2,9 +2,10 @@
 
 import logging
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
@@ -83,6 +84,8 @@ def predict_part(
             arrays = _open(job, [unit for unit, _ in mine], Path(store).parent)
             with nullcontext([device]) if elsewhere() else granted(device) as (place,):
                 network = Networks(partial(make_predictor, job, networks, seen), place, threads)
+                if not elsewhere():
+                    network.ready()  # what is wrong with a network is told before any block
                 _run(ledger, failures, network, _tasks(job, mine, arrays, network))
                 if not failures:
                     run(_checks(job, checks, arrays, network), ledger, failures, workers=WORKERS)
@@ -105,21 +108,34 @@ class Networks:
 
     def __init__(self, make: Callable[[torch.device], Predictor], place: torch.device | str, threads: int):
         self.make, self.place, self.threads = make, place, threads
-        self.lock = Lock()
+        self.lock, self.token = Lock(), uuid.uuid4().hex
         self.made: Predictor | None = None
 
     def __reduce__(self) -> tuple:
-        return Networks, (self.make, self.place, self.threads)
+        return _known, (self.token, self.make, self.place, self.threads)
 
-    def __call__(self, grey_CZYX: np.ndarray, *, rare: bool = False) -> np.ndarray:
-        """See `Predictor`."""
+    def ready(self) -> Predictor:
+        """The predictor, made if it was not yet."""
         with self.lock:
             if self.made is None:
                 torch.set_num_threads(self.threads)
                 place = choose_device(self.place) if isinstance(self.place, str) else self.place
                 self.made = self.make(place)
-            made = self.made
-        return made(grey_CZYX, rare=rare)
+            return self.made
+
+    def __call__(self, grey_CZYX: np.ndarray, *, rare: bool = False) -> np.ndarray:
+        """See `Predictor`."""
+        return self.ready()(grey_CZYX, rare=rare)
+
+
+@lru_cache(maxsize=1)  # a process of a cluster keeps what it compiled until other networks come
+def _kept(token: str) -> dict[str, Networks]:  # noqa: ARG001 - one for each token
+    return {}
+
+
+def _known(token: str, *arguments: Any) -> Networks:
+    """The same object whenever the same networks reach this process."""
+    return _kept(token).setdefault(token, Networks(*arguments))
 
 
 def make_predictor(job: Job, networks: Sequence[str], seen: list[Unit], place: torch.device) -> Predictor:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -53,14 +54,30 @@ def open_series(path: str | Path, inside: str = "", *, palette: bool = True) -> 
     if not found or any(0 in series.shape for series in found):
         raise ValueError(f"{path}: no pixels in it; copy or export it again")
     _refuse_claims(path, found)
-    opening = (str(path.absolute()), inside, palette)
+    states = tuple(_state(file) for one in found for file in one.files or [path])
+    opening = Opening(str(path.absolute()), inside, palette, states)
     return [one._replace(read=Reader(opening, number, one.read)) for number, one in enumerate(found)]
+
+
+def _state(path: str | Path) -> tuple[int, int]:
+    """What changes when a file is written anew."""
+    state = Path(path).stat()
+    return state.st_mtime_ns, state.st_size
+
+
+class Opening(NamedTuple):
+    """How a file was opened, and as of when: a process that lives long never takes an old file for a new one."""
+
+    path: str
+    inside: str
+    palette: bool
+    states: tuple[tuple[int, int], ...]
 
 
 class Reader:
     """Reads one series of a file; in another process it opens the file again, once for all of its series."""
 
-    def __init__(self, opening: tuple[str, str, bool], number: int, read: Callable[[Region], np.ndarray]):
+    def __init__(self, opening: Opening, number: int, read: Callable[[Region], np.ndarray]):
         self.opening, self.number, self.read = opening, number, read
 
     def __call__(self, region: Region) -> np.ndarray:
@@ -71,13 +88,13 @@ class Reader:
         return _reader, (self.opening, self.number)
 
 
-def _reader(opening: tuple[str, str, bool], number: int) -> Reader:
-    return Reader(opening, number, _opened(*opening)[number].read)
+def _reader(opening: Opening, number: int) -> Reader:
+    return Reader(opening, number, _opened(opening)[number].read)
 
 
 @lru_cache(maxsize=FILES)
-def _opened(path: str, inside: str, palette: bool) -> list[Series]:  # noqa: FBT001 - as `open_series`
-    return open_series(path, inside, palette=palette)
+def _opened(opening: Opening) -> list[Series]:
+    return open_series(opening.path, opening.inside, palette=opening.palette)
 
 
 def _refuse_claims(path: Path, found: list[Series]) -> None:
