@@ -1,0 +1,178 @@
+"""Commands that look at what a run made."""
+
+import json
+import os
+from pathlib import Path
+
+import pandas as pd
+
+
+def add(commands) -> None:
+    """Add them to the command line."""
+    _add_summary(commands)
+    _add_picture(commands)
+    _add_tune(commands)
+    _add_verify(commands)
+
+
+def _add_summary(commands) -> None:
+    shown = commands.add_parser("summary", help="print what a run made, its scores and where to look")
+    shown.add_argument("results", type=Path)
+    shown.add_argument("--otsu", type=Path, metavar="DATA", help="score a global threshold on this demo data beside it")
+    shown.add_argument(
+        "--intervals", action="store_true", help="95 %% intervals, of 10,000 bootstrap samples of the images"
+    )
+    shown.set_defaults(run=_summary)
+
+
+def _add_picture(commands) -> None:
+    picture = commands.add_parser("picture", help="draw a window of an image beside its objects")
+    picture.add_argument("store", type=Path, help="results/images/SAMPLE.ome.zarr")
+    picture.add_argument("output", type=Path, help="a PNG")
+    picture.add_argument("--series", default="0", help="number of the image in the store")
+    picture.add_argument(
+        "--at", type=int, nargs=2, default=(0, 0), metavar=("Y", "X"), help="upper left corner, pixels"
+    )
+    picture.add_argument("--side", type=int, default=512, help="pixels")
+    picture.set_defaults(run=_picture)
+
+
+def _add_tune(commands) -> None:
+    tuned = commands.add_parser(
+        "tune",
+        help="which threshold, splitting and smallest size suit the images of split val best",
+        description="Labels and scores the predicted images of split val with other settings of the section label; "
+        "prints the best, that of the run among them, and what to set.",
+        epilog="example: unetpipe tune my/results --metric f1",
+    )
+    tuned.add_argument("results", type=Path)
+    tuned.add_argument("samples", nargs="*", help="all of split val if not given")
+    tuned.add_argument(
+        "--metric",
+        default="ap",
+        choices=("f1", "ap", "mean_iou", "rand", "information", "pixel_error"),
+        help="(%(default)s)",
+    )
+    tuned.add_argument("--threads", type=int, default=os.cpu_count(), help="(%(default)s)")
+    tuned.set_defaults(run=_tune)
+
+
+def _add_verify(commands) -> None:
+    verified = commands.add_parser(
+        "verify",
+        help="find what is damaged among the results of a run",
+        description="Compares every file of every store with its checksum, tables with the counts of objects, and "
+        "computes some blocks again. Says what to delete, so that the next run makes that alone again; exit code 1.",
+        epilog="example: unetpipe verify results",
+    )
+    verified.add_argument("results", type=Path)
+    verified.add_argument("--blocks", type=int, default=3, help="of each sample, to be computed again (%(default)s)")
+    verified.add_argument("--network", type=Path, action="append", default=[], help="network.json from elsewhere")
+    verified.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    verified.set_defaults(run=_verify)
+
+
+def _summary(options) -> None:
+    if not options.results.is_dir() or not (options.results / "images").exists():
+        raise SystemExit(f"{options.results} is not the results folder of a run; try {options.results / 'results'}")
+    tables = sorted((options.results / "objects").glob("*.parquet"))
+    print("\nobjects")
+    for path in tables:
+        print(f"  {path.name.removesuffix('.parquet'):12} {len(pd.read_parquet(path)):7}   {path}")
+    for path in sorted((options.results / "network").glob("*/network.json")):
+        _say_kept(path)
+    scores = options.results / "scores.tsv"
+    if scores.exists():
+        print("\nscores (objects at IoU 0.5)")
+        print(_score_table(pd.read_csv(scores, sep="\t"), intervals=options.intervals))
+    if options.otsu:
+        print("\nfor comparison: F1 of a global Otsu threshold with connected components")
+        for sample, f1 in _otsu(options.otsu).items():
+            print(f"  {sample:12} {f1:.3f}")
+    print(f"\nlook at {options.results / 'report.html'}; the stores in {options.results / 'images'} open in any viewer")
+
+
+def _say_kept(path: Path) -> None:
+    """At which threshold a network was best while it learnt."""
+    note = json.loads(path.read_text())
+    if kept := note.get("kept"):
+        best = f"{note['settings']['metric']} {kept['value']:.3f} on images held out"
+        print(f"network {path.parent.name}: {best}, at threshold {kept['threshold']}; see label.threshold")
+
+
+def _score_table(scores: pd.DataFrame, *, intervals: bool) -> str:
+    from unetpipe.totals import wide
+
+    figures = ["f1", "ap", "mean_iou", "pixel_error", "rand", "information"]
+    table = wide(scores)
+    for name in figures if intervals else []:
+        parts = zip(table[name], table[f"{name}_low"], table[f"{name}_high"], strict=True)
+        table[name] = [f"{value:.3f} ({low:.3f}-{high:.3f})" for value, low, high in parts]
+    return table[["sample", "images", "truths", "objects", *figures]].to_string(index=False, float_format="%.3f")
+
+
+def _otsu(folder: Path) -> dict[str, float]:
+    """F1 at IoU 0.5, pooled over the images of each annotated sample of the demo."""
+    from tifffile import imread
+
+    from unetpipe.demo import otsu_objects
+    from unetpipe.metrics import Overlaps, Pairs, detection, matches
+
+    pairs = {"test": [(p, folder / "test/labels" / p.name) for p in sorted((folder / "test/images").iterdir())]}
+    pairs["slide"] = [(folder / "slide/slide.tif", folder / "slide/labels.tif")]
+    scores = {}
+    for sample, files in pairs.items():
+        pairs_of = [Pairs.of(imread(truth), otsu_objects(imread(image))) for image, truth in files]
+        tables = [Overlaps.of(pairs) for pairs in pairs_of]
+        matched = sum(len(matches(table, 0.5)) for table in tables)
+        counts = [sum(len(part) for part in parts) for parts in zip(*((t.truth, t.found) for t in tables), strict=True)]
+        scores[sample] = detection(matched, *counts)["f1"]
+    return scores
+
+
+def _picture(options) -> None:
+    import numpy as np
+    from PIL import Image
+
+    from unetpipe.report.pictures import coloured, grey
+    from unetpipe.store import label_path, open_array
+
+    y, x = options.at
+    window = (slice(y, y + options.side), slice(x, x + options.side))
+    image = open_array(options.store / options.series / "0")[(0, slice(None), 0, *window)]
+    objects = open_array(label_path(options.store, options.series, "objects") / "0")[(0, 0, *window)]
+    if 0 in objects.shape:
+        raise ValueError(f"--at {y} {x} lies outside the image")
+    plain = grey(image, *(np.percentile(image, percent, axis=(1, 2)).tolist() for percent in (0.5, 99.5)))
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.concatenate([plain, coloured(plain, objects)], axis=1)).save(options.output, optimize=True)
+    print(options.output)
+
+
+def _tune(options) -> None:
+    from unetpipe.tuning import choose_samples, tune
+
+    samples = choose_samples(options.results, options.samples)
+    table = tune(options.results, samples, metric=options.metric, workers=options.threads)
+    shown = table[(table.index < 8) | table.now]
+    figures = ["f1", "ap", "mean_iou", "pixel_error", "rand", "information"]
+    print(f"{', '.join(samples)}: {int(table.images[0])} images, the best by {options.metric} first; * as in this run")
+    columns = ["threshold", "split", "min_size", "holes", "expand", *figures]
+    lines = shown[columns].assign(now=["*" if now else "" for now in shown.now]).rename(columns={"now": ""})
+    print(lines.to_string(index=False, float_format="%.3f"))
+    best = table.iloc[0]
+    print(f"\nlabel:\n  threshold: {best.threshold}\n  split: {best.split}\n  min_size: {best.min_size}")
+
+
+def _verify(options) -> None:
+    from unetpipe.verification import verify
+
+    if not (options.results / "images").is_dir():
+        raise SystemExit(f"{options.results} is not the results folder of a run; try {options.results / 'results'}")
+    wanted = {"blocks": options.blocks, "networks": options.network, "device": options.device}
+    problems = 0
+    for problem in verify(options.results, **wanted):
+        print(problem, flush=True)
+        problems += 1
+    print(f"{problems} problems" if problems else "everything is as it was written")
+    raise SystemExit(min(problems, 1))
