@@ -46,6 +46,15 @@ def test_a_terminal_gets_a_bar():
     assert b"steps" in shown
 
 
+def test_a_log_that_cannot_be_written_costs_the_terminal_no_sentence():
+    code = "from unetpipe.log import log_to; log_to('/dev/full'); raise ValueError('the sentence')"
+    said = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True).stderr
+    assert [line.split(": ", 1)[1] for line in said.splitlines()] == [
+        "/dev/full is cut short: [Errno 28] No space left on device",
+        "ValueError: the sentence",
+    ]
+
+
 def test_a_file_gets_no_bar():
     done = subprocess.run([sys.executable, "-c", COUNT], check=True, capture_output=True)
     assert done.stderr == b""

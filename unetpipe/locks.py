@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from unetpipe.disk import explained
+
 logger = logging.getLogger(__name__)
 WITHOUT = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}  # what file systems say that know no locks
 
@@ -26,10 +28,14 @@ def held(path: str | Path) -> Iterator[None]:
     ------
     BlockingIOError
         If another process holds it.
+    OSError
+        If the disk refuses the file, see `disk.explained`.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+") as file:
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "a+")  # noqa: SIM115 - closed below
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -41,9 +47,10 @@ def held(path: str | Path) -> Iterator[None]:
             if error.errno not in WITHOUT:
                 raise
             logger.warning("%s: no locks on this file system; see to it that no second run writes there", path.parent)
-        file.truncate(0)
-        file.write(_own_name())
-        file.flush()
+        with explained(path):
+            file.truncate(0)
+            file.write(_own_name())
+            file.flush()
         try:
             yield
         finally:

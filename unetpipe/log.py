@@ -7,6 +7,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from unetpipe.disk import explained
+
 FORMAT = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S")
 
 
@@ -14,27 +16,47 @@ def log_to(path: str | Path) -> None:
     """Send the library's log to a file, warnings and errors also to the terminal.
 
     An error that ends the process is written with its traceback to the file and as one
-    sentence to the terminal.
+    sentence to the terminal; on a full disk to the terminal alone.
+
+    Raises
+    ------
+    OSError
+        If the disk refuses the file, see `disk.explained`.
     """
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    file = logging.FileHandler(path, mode="w")
     terminal = logging.StreamHandler()
     terminal.setLevel(logging.WARNING)
-    for handler in (file, terminal):
-        handler.setFormatter(FORMAT)
+    terminal.setFormatter(FORMAT)
     logger = logging.getLogger("unetpipe")
-    logger.handlers = [file, terminal]
+    logger.handlers = [terminal]
     logger.setLevel(logging.INFO)
     sys.excepthook = _record_error
+    with explained(path):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        file = LogFile(path, mode="w")
+    file.setFormatter(FORMAT)
+    logger.addHandler(file)
+
+
+class LogFile(logging.FileHandler):
+    """A log whose disk may be full: the terminal hears so once, and the work goes on."""
+
+    whole = True
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 - logging's own names
+        """Say that lines are lost, and why."""
+        if self.whole:
+            self.whole = False
+            logging.getLogger(__name__).warning("%s is cut short: %s", self.baseFilename, sys.exception())
 
 
 def _record_error(kind, error, traceback) -> None:
     logger = logging.getLogger("unetpipe")
-    file, terminal = logger.handlers
+    terminal, *files = logger.handlers
     record = logger.makeRecord(
         "unetpipe", logging.ERROR, "", 0, "%s: %s", (kind.__name__, error), (kind, error, traceback)
     )
-    file.handle(record)
+    for file in files:
+        file.handle(record)
     record.exc_info = record.exc_text = None
     terminal.handle(record)
 

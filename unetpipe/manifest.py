@@ -11,6 +11,8 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
+from unetpipe.disk import explained
+
 PIECE = 2**24  # bytes of a file that are digested at once
 
 
@@ -29,15 +31,16 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 def replacing(path: str | Path):
     """A path to write a file at, which takes the place of `path` when the block ends without an error."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        yield aside
-        with open(aside, "rb") as file:
-            os.fsync(file.fileno())
-        aside.rename(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield aside
+            with open(aside, "rb") as file:
+                os.fsync(file.fileno())
+            aside.rename(path)
+        finally:
+            aside.unlink(missing_ok=True)
 
 
 def read_json(path: str | Path) -> Any:

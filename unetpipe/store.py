@@ -18,6 +18,7 @@ import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from zarr.storage import MemoryStore
 
+from unetpipe.disk import explained
 from unetpipe.manifest import read_json, write_bytes, write_json
 
 OME_VERSION = "0.5"
@@ -85,9 +86,10 @@ def open_array(path, mode: str = "r"):
 def write_region(array, region: tuple[slice, ...], values: np.ndarray) -> list[Path]:
     """Write a whole number of shards and return their files (absent where all values are the fill value)."""
     files = shard_files(array, region)
-    for file in files:
-        file.unlink(missing_ok=True)
-    array[region] = values
+    with explained(files[0]):
+        for file in files:
+            file.unlink(missing_ok=True)
+        array[region] = values
     return files
 
 
