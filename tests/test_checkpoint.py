@@ -58,7 +58,7 @@ def test_another_run_starts_anew_and_leaves_nothing_behind(folder, caplog):
 
 
 def test_what_a_killed_process_had_begun_is_deleted(folder):
-    (folder / ".77.checkpoint-00000015.pt").write_bytes(b"half")
+    (folder / ".0123abcd.checkpoint-00000015.pt").write_bytes(b"half")
     assert load_checkpoint(folder, "a")["step"] == 12
     assert names(folder) == ["checkpoint-00000009.pt", "checkpoint-00000012.pt"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from unetpipe.manifest import replacing
+from unetpipe.manifest import clear_asides, replacing
 
 logger = logging.getLogger(__name__)
 KEPT = 2
@@ -39,8 +39,7 @@ def load_checkpoint(folder: str | Path, key: str) -> dict | None:
     A file that is not whole is named and passed over, files of another run and half-written ones are deleted.
     """
     folder = Path(folder)
-    for path in folder.glob(".*.checkpoint-*.pt"):
-        path.unlink()
+    clear_asides(folder, "checkpoint-*.pt")
     for path in _newest_first(folder):
         content = path.read_bytes()
         if _digest(content[:-DIGEST]) != content[-DIGEST:]:

@@ -1,12 +1,15 @@
 """Small JSON files that say what exists, and the digests that they carry."""
 
+import fcntl
 import hashlib
 import json
 import os
+import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import google_crc32c
 import numpy as np
@@ -14,6 +17,7 @@ import numpy as np
 from unetpipe.disk import explained
 
 PIECE = 2**24  # bytes of a file that are digested at once
+ASIDE = 8  # random letters that a file's name begins with while it is written
 
 
 def write_json(path: str | Path, content: Any) -> None:
@@ -28,19 +32,71 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 
 
 @contextmanager
-def replacing(path: str | Path):
-    """A path to write a file at, which takes the place of `path` when the block ends without an error."""
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A path to write a file at, which takes the place of `path` when the block ends without an error.
+
+    What a killed process left on its way to the same path is deleted.
+
+    Raises
+    ------
+    OSError
+        If the disk refuses it, see `disk.explained`.
+    """
     path = Path(path)
-    aside = path.with_name(f".{os.getpid()}.{path.name}")
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        clear_asides(path.parent, path.name)
+        with _aside(path) as aside:
             yield aside
             with open(aside, "rb") as file:
                 os.fsync(file.fileno())
             aside.rename(path)
+
+
+def clear_asides(folder: Path, name: str) -> None:
+    """Delete the files beside one of this name that nobody writes any more.
+
+    Parameters
+    ----------
+    name : str
+        `*` stands for any letters.
+    """
+    for aside in folder.glob(f".{'[0-9a-f]' * ASIDE}.{name}"):
+        with suppress(FileNotFoundError, BlockingIOError), open(aside, "rb") as file:
+            if _lock(file, fcntl.LOCK_NB):
+                aside.unlink()
+
+
+@contextmanager
+def _aside(path: Path) -> Iterator[Path]:
+    """A new file beside a path, locked while its writer lives."""
+    aside, file = _new_aside(path)
+    with file:
+        try:
+            yield aside
         finally:
             aside.unlink(missing_ok=True)
+
+
+def _new_aside(path: Path) -> tuple[Path, BinaryIO]:
+    while True:
+        aside = path.with_name(f".{uuid.uuid4().hex[:ASIDE]}.{path.name}")
+        file = open(aside, "wb")  # noqa: SIM115 - the caller closes it
+        _lock(file)
+        if aside.exists():
+            return aside, file
+        file.close()  # before it was locked another process took it for a left one
+
+
+def _lock(file: BinaryIO, how: int = 0) -> bool:
+    """Lock an open file; False where the file system knows no locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | how)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return False
+    return True
 
 
 def read_json(path: str | Path) -> Any:

@@ -50,7 +50,7 @@ def verify(
         for root in sorted((results / kind).glob(f"*{ending}/zarr.json")):
             yield from damaged_shards(root.parent, root.parent.name.removesuffix(ending))
     yield from damaged_networks(results)
-    for manifest in sorted((results / "objects").glob("*.json")):
+    for manifest in sorted((results / "objects").glob("[!.]*.json")):
         sample = manifest.stem
         yield from damaged_tables(results, sample)
         if blocks:

@@ -75,7 +75,7 @@ def _add_verify(commands) -> None:
 def _summary(options) -> None:
     if not options.results.is_dir() or not (options.results / "images").exists():
         raise SystemExit(f"{options.results} is not the results folder of a run; try {options.results / 'results'}")
-    tables = sorted((options.results / "objects").glob("*.parquet"))
+    tables = sorted((options.results / "objects").glob("[!.]*.parquet"))
     print("\nobjects")
     for path in tables:
         print(f"  {path.name.removesuffix('.parquet'):12} {len(pd.read_parquet(path)):7}   {path}")

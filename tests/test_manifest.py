@@ -1,0 +1,52 @@
+"""A file is there whole or not at all, and nothing is left beside it."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from unetpipe.manifest import read_json, replacing, write_json
+
+WRITE = """
+import sys, time
+from unetpipe.manifest import replacing
+with replacing(sys.argv[1]) as aside:
+    aside.write_text("half")
+    print("writing", flush=True)
+    time.sleep(60)
+"""
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_what_a_killed_process_left_is_deleted_by_the_next_one(tmp_path):
+    write_json(tmp_path / "a.json", 1)
+    with subprocess.Popen([sys.executable, "-c", WRITE, tmp_path / "a.json"], stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        write_json(tmp_path / "a.json", 2)
+        write_json(tmp_path / "b.json", 3)
+        assert len(names(tmp_path)) == 3  # a living process keeps its own
+        process.kill()
+    write_json(tmp_path / "b.json", 4)
+    assert len(names(tmp_path)) == 3  # not of this name
+    write_json(tmp_path / "a.json", 5)
+    assert names(tmp_path) == ["a.json", "b.json"]
+    assert read_json(tmp_path / "a.json") == 5
+
+
+def test_a_failure_leaves_the_old_file_alone(tmp_path):
+    write_json(tmp_path / "a.json", 1)
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "a.json") as aside:
+        aside.rename(tmp_path / "b.json")
+    assert names(tmp_path) == ["a.json", "b.json"]
+    assert read_json(tmp_path / "a.json") == 1
+
+
+def test_many_writers_of_one_file_disturb_each_other_not(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: write_json(tmp_path / "a.json", number), range(400)))
+    assert names(tmp_path) == ["a.json"]
+    assert read_json(tmp_path / "a.json") in range(400)
