@@ -70,6 +70,11 @@ def ordered(value):
     return value
 
 
+def growing(megabytes):
+    """Memory to ask for: half as much more on each further attempt, since the one before may have run out of it."""
+    return lambda wildcards, attempt: megabytes * (attempt + 1) // 2
+
+
 def settings(section, **others):
     """A section of the config as one value, which reruns a rule when anything in it changes."""
     return ordered({**config[section], **others})

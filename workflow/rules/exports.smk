@@ -23,7 +23,7 @@ rule table_csv:
     conda:
         "../envs/unetpipe.yaml"
     resources:
-        mem_mb=1000,
+        mem_mb=growing(1000),
         runtime=60,
     script:
         "../scripts/table_csv.py"
@@ -43,7 +43,7 @@ rule labels_tiff:
         "../envs/unetpipe.yaml"
     threads: 2
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=120,
     script:
         "../scripts/labels_tiff.py"

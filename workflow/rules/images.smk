@@ -14,7 +14,7 @@ rule ingest:
         "../envs/unetpipe.yaml"
     threads: 2
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=240,
     params:
         args=ingest_settings,
@@ -37,7 +37,7 @@ rule truth:
         "../envs/unetpipe.yaml"
     threads: 2
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=120,
     params:
         args=truth_settings,
@@ -60,7 +60,7 @@ rule mask:
         "../envs/unetpipe.yaml"
     threads: 2
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=60,
     params:
         args=settings("mask"),
@@ -83,7 +83,7 @@ rule weights:
         "../envs/unetpipe.yaml"
     threads: 2
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=120,
     params:
         args=settings("weights", dimensions=config["dimensions"]),

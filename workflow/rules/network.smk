@@ -22,7 +22,7 @@ rule train:
     threads: 8
     resources:
         gpu=1,
-        mem_mb=16000,
+        mem_mb=growing(16000),
         runtime=1440,
     params:
         args=training,
@@ -71,7 +71,7 @@ rule predict:
     conda:
         "../envs/unetpipe.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=60,
     params:
         args=prediction(),

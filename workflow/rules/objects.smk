@@ -15,7 +15,7 @@ rule label:
         "../envs/unetpipe.yaml"
     threads: 2
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=240,
     params:
         args=settings("label"),
@@ -40,7 +40,7 @@ rule measure:
         "../envs/unetpipe.yaml"
     threads: 2
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=240,
     params:
         revision=REVISIONS["measure"],
@@ -64,7 +64,7 @@ rule score:
         "../envs/unetpipe.yaml"
     threads: 2
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=240,
     params:
         args=settings("score"),
@@ -92,7 +92,7 @@ rule report:
     conda:
         "../envs/unetpipe.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=60,
     params:
         samples=[[name, sample.split] for name, sample in SAMPLES.items()],
