@@ -46,8 +46,12 @@ class Problems(list):
 
 
 def read_config(path: Path) -> dict:
-    """A config file over the defaults, section by section, as Snakemake takes them."""
-    return _over(yaml.safe_load(DEFAULTS.read_text()), yaml.safe_load(path.read_text()) or {})
+    """A config file over the defaults, section by section, as Snakemake takes them; what is no YAML is refused."""
+    try:
+        changes = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is no YAML: {error}") from error
+    return _over(yaml.safe_load(DEFAULTS.read_text()), changes)
 
 
 def _over(base: dict, changes: dict) -> dict:

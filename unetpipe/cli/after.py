@@ -16,7 +16,11 @@ def add(commands) -> None:
 
 
 def _add_summary(commands) -> None:
-    shown = commands.add_parser("summary", help="print what a run made, its scores and where to look")
+    shown = commands.add_parser(
+        "summary",
+        help="print what a run made, its scores and where to look",
+        epilog="example: unetpipe summary my/results --intervals",
+    )
     shown.add_argument("results", type=Path)
     shown.add_argument("--otsu", type=Path, metavar="DATA", help="score a global threshold on this demo data beside it")
     shown.add_argument(
@@ -26,7 +30,11 @@ def _add_summary(commands) -> None:
 
 
 def _add_picture(commands) -> None:
-    picture = commands.add_parser("picture", help="draw a window of an image beside its objects")
+    picture = commands.add_parser(
+        "picture",
+        help="draw a window of an image beside its objects",
+        epilog="example: unetpipe picture my/results/images/slide.ome.zarr window.png --at 1500 1700",
+    )
     picture.add_argument("store", type=Path, help="results/images/SAMPLE.ome.zarr")
     picture.add_argument("output", type=Path, help="a PNG")
     picture.add_argument("--series", default="0", help="number of the image in the store")
@@ -63,7 +71,7 @@ def _add_verify(commands) -> None:
         help="find what is damaged among the results of a run",
         description="Compares every file of every store with its checksum, tables with the counts of objects, and "
         "computes some blocks again. Says what to delete, so that the next run makes that alone again; exit code 1.",
-        epilog="example: unetpipe verify results",
+        epilog="example: unetpipe verify my/results",
     )
     verified.add_argument("results", type=Path)
     verified.add_argument("--blocks", type=int, default=3, help="of each sample, to be computed again (%(default)s)")

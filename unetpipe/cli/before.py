@@ -14,7 +14,9 @@ def add(commands) -> None:
 
 
 def _add_demo(commands) -> None:
-    demo = commands.add_parser("demo-data", help="draw the demo's images from a seed")
+    demo = commands.add_parser(
+        "demo-data", help="draw the demo's images from a seed", epilog="example: unetpipe demo-data runs/demo/data"
+    )
     demo.add_argument("folder", type=Path)
     demo.add_argument("--seed", type=int, default=1)
     demo.set_defaults(run=_demo_data)

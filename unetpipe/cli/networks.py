@@ -16,7 +16,7 @@ def _add_predict(commands) -> None:
         "predict",
         help="predict one image file",
         description="Writes the image's store, its tissue and its probabilities (p x 255), as the workflow does.",
-        epilog="example: unetpipe predict results/network/all/network.json slide.svs out",
+        epilog="example: unetpipe predict my/results/network/all/network.json slide.svs out",
     )
     predicted.add_argument("network", type=Path, nargs="+", help="network.json; of several the mean is taken")
     predicted.add_argument("image", help="any format that the workflow reads; file.h5:/array names an array inside")
@@ -32,7 +32,11 @@ def _add_predict(commands) -> None:
 
 
 def _add_export(commands) -> None:
-    exported = commands.add_parser("export", help="write a trained network as ONNX or as bioimage.io package")
+    exported = commands.add_parser(
+        "export",
+        help="write a trained network as ONNX or as bioimage.io package",
+        epilog="example: unetpipe export my/results/network/all/network.json cells.zip",
+    )
     exported.add_argument("network", type=Path, help="results/network/all/network.json")
     exported.add_argument("output", type=Path, help="FILE.onnx, or FILE.zip: a package for Fiji, QuPath and ilastik")
     exported.add_argument("--name", default="unetpipe U-Net", help="of the package's model (%(default)s)")

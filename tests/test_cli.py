@@ -1,0 +1,90 @@
+"""The command line: its examples are commands, errors are sentences, and `run` is Snakemake's own command."""
+
+import os
+import shlex
+import subprocess
+import sys
+
+import pytest
+from projects import ROOT
+
+from unetpipe.cli import main, make_parser, project
+
+COMMANDS = make_parser()._subparsers._group_actions[0].choices
+
+
+def refused(*arguments):
+    with pytest.raises(SystemExit) as stopped:
+        main([str(argument) for argument in arguments])
+    return str(stopped.value)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_examples_are_commands(name):
+    """Each is printed as it is written, and understood."""
+    text = COMMANDS[name].epilog
+    assert text in COMMANDS[name].format_help()
+    examples = [part.split("   ")[0] for part in text.split("unetpipe ")[1:]]
+    for example in examples:
+        make_parser().parse_args(shlex.split(example))
+    assert examples
+    assert all(example.startswith(name) for example in examples)
+
+
+class TestErrors:
+    """One sentence, and the place in the code for those who ask."""
+
+    def test_what_can_be_mended_is_said(self, tmp_path):
+        (tmp_path / "config.yaml").write_text("train:\n\tsteps: 5\n")
+        assert f"{tmp_path}/config.yaml is no YAML" in refused("doctor", tmp_path / "config.yaml")
+
+    def test_what_nobody_foresaw_is_named(self, tmp_path):
+        (tmp_path / "config.yaml").write_text("- a list\n")
+        said = refused("plan", tmp_path / "config.yaml")
+        assert said.startswith("unetpipe: AttributeError: ")
+        assert said.endswith("--debug shows where")
+
+    @pytest.mark.parametrize("place", [0, 1])
+    def test_debug_shows_where(self, tmp_path, place):
+        arguments = ["plan", str(tmp_path / "config.yaml")]
+        arguments.insert(place, "--debug")
+        with pytest.raises(FileNotFoundError):
+            main(arguments)
+
+
+class TestRun:
+    """It says what it starts, and takes its place."""
+
+    @pytest.fixture
+    def started(self, monkeypatch):
+        """What would have been executed."""
+        commands = []
+        monkeypatch.setattr(os, "execv", lambda _, command: commands.append(command))
+        return commands
+
+    def test_the_command_is_printed_as_it_is(self, tmp_path, started, capsys):
+        folder = tmp_path / "two words"
+        folder.mkdir()
+        (folder / "config.yaml").write_text("")
+        main(["run", str(folder), "--profile", "profiles/slurm", "-n", "csv"])
+        assert [shlex.split(capsys.readouterr().out)] == started
+        files = ["--snakefile", f"{ROOT}/Snakefile", "--configfile", f"{folder}/config.yaml"]
+        given = ["--directory", str(folder), "--profile", "profiles/slurm", "-n", "csv"]
+        assert started[0][1:] == ["-m", "snakemake", *files, *given]
+
+    def test_the_exit_code_is_that_of_snakemake(self, tmp_path):
+        """Also where it refuses an option."""
+        (tmp_path / "config.yaml").write_text("")
+        command = [sys.executable, "-c", "from unetpipe.cli import main; main()", "run", tmp_path, "--no-such-option"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert "unrecognized arguments: --no-such-option" in done.stderr
+
+    def test_a_folder_without_config(self, tmp_path, started):
+        assert f"{tmp_path}/config.yaml does not exist; write it with unetpipe init" in refused("run", tmp_path)
+        assert not started
+
+    def test_a_library_without_its_workflow(self, tmp_path, started, monkeypatch):
+        monkeypatch.setattr(project, "SNAKEFILE", tmp_path / "Snakefile")
+        assert f"{tmp_path}/Snakefile does not exist: unetpipe is installed without" in refused("run", "my")
+        assert not started
