@@ -1,6 +1,8 @@
 """The ledger believes only what still holds, and one failed series does not stop the others."""
 
 import json
+import os
+import resource
 import time
 from functools import partial
 
@@ -56,6 +58,56 @@ def test_a_torn_last_line_costs_one_block(tmp_path):
     path.write_text(path.read_text()[:-20])
     write(tmp_path, "key", "abc", calls)
     assert len(calls) == 4
+
+
+@pytest.mark.parametrize("damage", [b"\xff\xfe", b"[1, 2]\n", b'{"naMe": 1}\n', b'{"name": "0 d"}\n'])
+def test_a_damaged_line_costs_no_other(tmp_path, damage):
+    calls = []
+    write(tmp_path, "key", "abc", calls)
+    with open(tmp_path / ".ledger" / "stage" / "all.jsonl", "ab") as file:
+        file.write(damage)
+    write(tmp_path, "key", "abcd", calls)
+    assert sorted(calls) == ["a", "b", "c", "d"]
+    write(tmp_path, "key", "abcd", calls)
+    assert len(calls) == 4
+
+
+def test_a_start_that_dies_forgets_nothing(tmp_path, monkeypatch):
+    calls = []
+    write(tmp_path, "key", "abc", calls)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: 1 / 0)  # before the new ledger is renamed into place
+        with pytest.raises(ZeroDivisionError):
+            write(tmp_path, "key", "abcd", calls)
+    write(tmp_path, "key", "abcd", calls)
+    assert sorted(calls) == ["a", "b", "c", "d", "d"]
+
+
+def test_a_run_that_finishes_nothing_leaves_the_ledger_of_another_key(tmp_path):
+    calls = []
+    write(tmp_path, "key", "abc", calls)
+    with Ledger(tmp_path, "stage", "other") as refused:
+        assert not refused.finished
+    write(tmp_path, "key", "abc", calls)
+    assert sorted(calls) == ["a", "b", "c"]
+
+
+def test_a_line_is_noted_whole_or_not_at_all(tmp_path):
+    """A disk that takes the first ten bytes of a line."""
+    with Ledger(tmp_path, "stage", "key") as ledger:
+        ledger.record("0 a", Done())
+        size = ledger.path.stat().st_size
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, before[1]))
+        try:
+            with pytest.raises(OSError, match=r"all.jsonl cannot be written: its disk is full"):
+                ledger.record("0 b", Done())
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert ledger.path.stat().st_size == size
+        assert "0 b" not in ledger.finished
+        ledger.record("0 c", Done())
+    assert list(Ledger(tmp_path, "stage", "key").finished) == ["0 a", "0 c"]
 
 
 def test_a_part_believes_the_others(tmp_path):

@@ -1,12 +1,15 @@
 """Runs the blocks of a store on Dask, stage by stage, and keeps the ledger of what is finished."""
 
+import errno
 import json
 import logging
+import os
 import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import ExitStack
+from io import SEEK_END, FileIO
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -14,14 +17,16 @@ from typing import Any, NamedTuple, Self
 import dask
 from dask.delayed import Delayed
 
+from unetpipe.disk import explained
 from unetpipe.locks import held
 from unetpipe.log import Progress
-from unetpipe.manifest import digest, file_checksum
+from unetpipe.manifest import digest, file_checksum, write_bytes
 from unetpipe.scheduling import compute_each
 
 logger = logging.getLogger(__name__)
 BATCH = 256  # tasks that Dask knows of at once, so that a large slide needs no more memory than a small one
 LAST = "write"  # name of the stage that gives `Done`
+HEAD, ENTRY = {"key"}, {"name", "shards", "note", "skipped"}  # what the lines of a ledger hold
 KEY = " of run "  # in Dask's names of the tasks
 
 
@@ -69,15 +74,28 @@ def _checksum(path: Path) -> str | None:
     return file_checksum(path) if path.exists() else None
 
 
+def _line(entry: dict) -> bytes:
+    return json.dumps(entry).encode() + b"\n"
+
+
+def _append(file: FileIO, line: bytes) -> None:
+    """Write a line whole or not at all: half of one would take the next with it."""
+    end = file.seek(0, SEEK_END)
+    if file.write(line) != len(line):
+        file.truncate(end)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def read_lines(path: Path) -> list[dict]:
-    """The whole lines of a ledger's file, the key first; a last one that a kill tore is dropped."""
+    """The whole lines of a ledger's file, the key first; one that was torn or damaged is dropped."""
     lines = []
-    for line in path.read_text().splitlines():
+    for line in path.read_bytes().splitlines() if path.exists() else []:
         try:
             lines.append(json.loads(line))
-        except json.JSONDecodeError:
+        except ValueError:
             logger.warning("%s: a torn line is ignored", path)
-    return lines
+    kinds = (ENTRY if number else HEAD for number in range(len(lines)))
+    return [line for line, kind in zip(lines, kinds, strict=True) if isinstance(line, dict) and line.keys() == kind]
 
 
 class Ledger:
@@ -104,14 +122,11 @@ class Ledger:
     def __init__(self, store, stage: str, key, *, part: str = "all"):
         self.store, self.key = Path(store), digest(key)
         self.folder = self.store / ".ledger" / stage
-        self.folder.mkdir(parents=True, exist_ok=True)
         self.path = self.folder / f"{part}.jsonl"
         self.opened = ExitStack()
+        self.file: FileIO | None = None  # open since the first finished block
         self.opened.enter_context(held(self.folder / f"{part}.lock"))
-        self.file = self.opened.enter_context(open(self.path, "a+"))  # noqa: SIM115 - it is
-        self.resumed = self._key_of(self.path) == self.key
         self.finished = self._believe()
-        self._restart()
 
     def __enter__(self) -> Self:
         return self
@@ -119,25 +134,29 @@ class Ledger:
     def __exit__(self, *_) -> None:
         self.opened.close()
 
-    def _key_of(self, path: Path) -> str:
-        lines = read_lines(path)
-        return lines[0].get("key", "") if lines else ""
+    def _lines(self, path: Path) -> list[dict]:
+        """Of a file, if they hold under this key."""
+        head, *entries = read_lines(path) or [{}]
+        return entries if head.get("key") == self.key else []
 
     def _believe(self) -> dict[str, dict]:
-        paths = [path for path in sorted(self.folder.glob("*.jsonl")) if self._key_of(path) == self.key]
-        entries = {line["name"]: line for path in paths for line in read_lines(path)[1:]}
+        paths = sorted(self.folder.glob("[!.]*.jsonl"))
+        entries = {line["name"]: line for path in paths for line in self._lines(path)}
         return {name: entry for name, entry in entries.items() if self._holds(entry)}
 
     def _holds(self, entry: dict) -> bool:
         return all(_checksum(self.store / path) == sum_ for path, sum_ in entry["shards"].items())
 
-    def _restart(self) -> None:
-        """Begin the own file anew with what still holds."""
-        own = {line["name"] for line in read_lines(self.path)[1:]} if self.resumed else set()
-        self.file.truncate(0)
+    def begin(self) -> FileIO:
+        """Begin the own file anew with what still holds; a run that finishes no block leaves the old one.
+
+        By rename, so that whatever happens here no finished block is forgotten.
+        """
+        own = {line["name"] for line in self._lines(self.path)}
         lines = [{"key": self.key}, *(entry for name, entry in self.finished.items() if name in own)]
-        self.file.writelines(json.dumps(line) + "\n" for line in lines)
-        self.file.flush()
+        write_bytes(self.path, b"".join(map(_line, lines)))
+        self.file = self.opened.enter_context(FileIO(self.path, "a"))
+        return self.file
 
     def record(self, name: str, done: Done) -> None:
         """Note a finished block and the checksums of its shards."""
@@ -145,8 +164,8 @@ class Ledger:
 
     def keep(self, entry: dict) -> None:
         """Note what `entry_of` gives."""
-        self.file.write(json.dumps(entry) + "\n")
-        self.file.flush()
+        with explained(self.path):
+            _append(self.file or self.begin(), _line(entry))
         self.finished[entry["name"]] = entry
 
     def check_coverage(self, names: Iterable[str], advice: str = "run it again") -> None:

@@ -73,12 +73,12 @@ def damaged_shards(store: Path, sample: str) -> Iterator[Problem]:
 
 def _finished(folder: Path) -> Iterator[tuple[str, dict]]:
     """Blocks of a ledger and their files; of the key under which the store was published."""
-    ledgers = {path: read_lines(path) for path in folder.glob("*.jsonl")}
+    ledgers = {path: read_lines(path) for path in folder.glob("[!.]*.jsonl")}
     published = folder / ("publish.jsonl" if (folder / "publish.jsonl").exists() else "all.jsonl")
-    key = ledgers[published][0]["key"] if ledgers.get(published) else None
-    for lines in ledgers.values():
-        if lines and lines[0]["key"] == key:
-            yield from ((line["name"], line["shards"]) for line in lines[1:])
+    key = ledgers[published][0].get("key") if ledgers.get(published) else None
+    for head, *lines in filter(None, ledgers.values()):
+        if head.get("key") == key is not None:
+            yield from ((line["name"], line["shards"]) for line in lines)
 
 
 def damaged_networks(results: Path) -> Iterator[Problem]:

@@ -48,6 +48,7 @@ def publish_probabilities(
         windows = [seam_name(check) for check in seams(job, seen)]
         advice = f"delete {Path(parts[0]).parent} and run again: " if parts else "run it again: "
         ledger.check_coverage((*(unit.name for unit in todo), *windows), advice + "only these are computed")
+        ledger.begin()  # under its key the store is published, see `verification`
         remove_strays(store, ledger.shards())
         skipped = [ledger.finished[unit.name]["skipped"] for unit in todo]
         series = [
