@@ -5,7 +5,9 @@ import difflib
 import math
 import os
 import re
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,8 +93,7 @@ def load_project(config: dict, folder: Path) -> tuple[list[Sample], Problems]:
 
 def check_schema(content: dict, schema: str) -> Iterator[str]:
     """What a JSON Schema has against a value; unknown keys with the nearest right one."""
-    rules = yaml.safe_load((SCHEMAS / f"{schema}.schema.yaml").read_text())
-    errors = sorted(Draft202012Validator(rules).iter_errors(content), key=lambda error: list(map(str, error.path)))
+    errors = sorted(_validator(schema).iter_errors(content), key=lambda error: list(map(str, error.path)))
     for error in errors:
         place = ".".join(str(step) for step in error.absolute_path)
         if error.validator == "additionalProperties":
@@ -106,6 +107,11 @@ def check_schema(content: dict, schema: str) -> Iterator[str]:
             yield f"{place}: {error.instance!r} is neither {' nor '.join(map(_named, error.validator_value))}"
         else:
             yield f"{place}: {error.message}"
+
+
+@cache  # a sheet has a row for each of thousands of slides
+def _validator(schema: str) -> Draft202012Validator:
+    return Draft202012Validator(yaml.safe_load((SCHEMAS / f"{schema}.schema.yaml").read_text()))
 
 
 def _named(option: dict) -> str:
@@ -139,7 +145,7 @@ def read_sheet(sheet: Path, base: Path, parts: int, problems: Problems) -> list[
     with open(sheet, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, delimiter="\t")
         rows = list(reader)
-        columns = yaml.safe_load((SCHEMAS / "samples.schema.yaml").read_text())
+        columns = _validator("samples").schema
         missing = [name for name in columns["required"] if name not in (reader.fieldnames or [])]
     if missing:
         problems.append(f"{sheet}: no column {', '.join(missing)}; the columns are separated by tabs")
@@ -225,16 +231,19 @@ def _outside(path: str) -> str:
 
 def check_sheet(samples: list[Sample], config: dict) -> Iterator[str]:
     """What the rows of a sheet have against each other and against the config."""
-    names = [sample.name for sample in samples]
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        yield f'sample "{name}" stands in {names.count(name)} rows; give each row a name of its own'
+    rows = Counter(sample.name for sample in samples)
+    for name in sorted(name for name, count in rows.items() if count > 1):
+        yield f'sample "{name}" stands in {rows[name]} rows; give each row a name of its own'
     for sample in samples:
         if sample.split in ANNOTATED and sample.files and not sample.labels:
             yield f'sample "{sample.name}" is in split {sample.split} but has no labels; add them or take split predict'
-    for group in sorted({sample.group for sample in samples} - {""}):
-        splits = sorted({sample.split for sample in samples if sample.group == group})
-        if len(splits) > 1:
-            yield f'group "{group}" straddles the splits {", ".join(splits)}; put all its samples into one'
+    splits = defaultdict[str, set[str]](set)
+    for sample in samples:
+        splits[sample.group].add(sample.split)
+    for group in sorted(splits.keys() - {""}):
+        if len(splits[group]) > 1:
+            straddled = ", ".join(sorted(splits[group]))
+            yield f'group "{group}" straddles the splits {straddled}; put all its samples into one'
     if samples and not config["network"] and not any(sample.split == "train" for sample in samples):
         yield "no sample is in split train; annotate one, or set network to the network.json of a trained network"
     training = [sample for sample in samples if sample.split == "train"]
