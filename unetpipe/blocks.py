@@ -126,7 +126,8 @@ class Ledger:
         self.opened = ExitStack()
         self.file: FileIO | None = None  # open since the first finished block
         self.opened.enter_context(held(self.folder / f"{part}.lock"))
-        self.finished = self._believe()
+        self.noted = self._noted()
+        self.finished = {name: entry for name, entry in self.noted.items() if self._holds(entry)}
 
     def __enter__(self) -> Self:
         return self
@@ -139,10 +140,9 @@ class Ledger:
         head, *entries = read_lines(path) or [{}]
         return entries if head.get("key") == self.key else []
 
-    def _believe(self) -> dict[str, dict]:
+    def _noted(self) -> dict[str, dict]:
         paths = sorted(self.folder.glob("[!.]*.jsonl"))
-        entries = {line["name"]: line for path in paths for line in self._lines(path)}
-        return {name: entry for name, entry in entries.items() if self._holds(entry)}
+        return {line["name"]: line for path in paths for line in self._lines(path)}
 
     def _holds(self, entry: dict) -> bool:
         return all(_checksum(self.store / path) == sum_ for path, sum_ in entry["shards"].items())
@@ -157,6 +157,10 @@ class Ledger:
         write_bytes(self.path, b"".join(map(_line, lines)))
         self.file = self.opened.enter_context(FileIO(self.path, "a"))
         return self.file
+
+    def knows(self, prefix: str) -> bool:
+        """Whether a block of such a name was finished under this key before, whatever became of its shards."""
+        return any(name.startswith(prefix) for name in self.noted)
 
     def record(self, name: str, done: Done) -> None:
         """Note a finished block and the checksums of its shards."""

@@ -80,17 +80,21 @@ def ingest(
     """
     store = Path(output).parent
     settings = {"chunk": chunk, "shard": shard, "channels": channels, "pixel_size": pixel_size, "resample": resample}
-    Path(output).unlink(missing_ok=True)
-    unlink_levels(store)
     with Ledger(store, "ingest", [REVISIONS["ingest"], settings]) as ledger:
         failures: dict[str, Exception] = {}
         wanted = partial(_select, channels=channels, pixel_size=pixel_size, override=override, resample=resample)
         if not copy:
             wanted = partial(_linkable, wanted=wanted, chunk=chunk)
         opened = _open_all(paths, inside, wanted, failures)
+        if not (copy and opened):
+            raise_failures(sample, failures)
         pyramids = [_pyramid(store, number, *opened[number], chunk, shard) for number in opened] if copy else []
-        for pyramid in pyramids:
-            if not is_finished(pyramid, ledger):
+        unfinished = [pyramid for pyramid in pyramids if not is_finished(pyramid, ledger)]
+        if unfinished or not copy:
+            Path(output).unlink(missing_ok=True)
+        unlink_levels(store)
+        for pyramid in unfinished:
+            if not ledger.knows(names_of(pyramid)):
                 remove_labels(pyramid.folder)
         digests = write_pyramids(pyramids, ledger, failures, workers=workers)
         raise_failures(sample, {_title(name, opened): error for name, error in failures.items()})
@@ -105,18 +109,21 @@ def ingest(
 
 
 def _open_all(paths, inside, wanted: Callable[[Series], Series], failures) -> dict[str, tuple[str, Series]]:
-    """The series of all files by their number in the store; a file that does not open fails alone."""
+    """The series of all files by their number in the store; a file that does not open fails alone, as one series."""
     opened: dict[str, tuple[str, Series]] = {}
+    count = 0
     shared: set[tuple] = set()  # series of several files, each of which would give them again
     for path in paths:
         try:
             found = [wanted(series) for series in open_series(path, inside)]
         except (ValueError, OSError) as error:
             failures[Path(path).name] = error
+            count += 1  # or the next would be written over what was written of this one
             continue
         for number, series in enumerate(found):
             if (series.files, number) not in shared:
-                opened[str(len(opened))] = (path, series)
+                opened[str(count)] = (path, series)
+                count += 1
             if series.files:
                 shared.add((series.files, number))
     return opened

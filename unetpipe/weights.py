@@ -119,7 +119,6 @@ def write_weights(
         Threads; each holds one block.
     """
     images, store = Path(image).parent, Path(output).parent
-    Path(output).unlink(missing_ok=True)
     entries, annotated = read_attributes(image)["series"], read_json(truth)
     truths = annotated["series"]
     settings = {"border": border, "sigma": sigma, "gap": gap, "dimensions": dimensions}
@@ -127,6 +126,8 @@ def write_weights(
     with Ledger(store, "weights", key) as ledger:
         failures: dict[str, Exception] = {}
         tasks = [task for entry in entries for task in _tasks(images, store, entry, annotated["classes"], settings)]
+        if any(task.name not in ledger.finished for task in tasks):
+            Path(output).unlink(missing_ok=True)
         run(tasks, ledger, failures, workers=workers)
         raise_failures(sample, failures)
         remove_strays(store, ledger.shards())

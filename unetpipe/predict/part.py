@@ -55,7 +55,8 @@ def predict_part(
     output : path
         Manifest of this part, written last.
     store : path
-        Root `zarr.json` of the store of probabilities; `publish_probabilities` writes it, not this.
+        Root `zarr.json` of the store of probabilities: deleted before a block is computed, written by
+        `publish_probabilities`.
     part, parts : int
         This part of so many: every `parts`-th block.
     block, planes : int
@@ -81,11 +82,12 @@ def predict_part(
         names = {unit.name for unit, _ in mine}
         checks = [check for check in seams(job, seen) if check[0].name in names]
         if (names | {seam_name(check) for check in checks}) - ledger.finished.keys():
-            arrays = _open(job, [unit for unit, _ in mine], Path(store).parent)
             with nullcontext([device]) if elsewhere() else granted(device) as (place,):
                 network = Networks(partial(make_predictor, job, networks, seen), place, threads)
                 if not elsewhere():
                     network.ready()  # what is wrong with a network is told before any block
+                Path(store).unlink(missing_ok=True)
+                arrays = _open(job, [unit for unit, _ in mine], Path(store).parent)
                 _run(ledger, failures, network, _tasks(job, mine, arrays, network))
                 if not failures:
                     run(_checks(job, checks, arrays, network), ledger, failures, workers=WORKERS)

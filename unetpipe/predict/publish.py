@@ -41,7 +41,6 @@ def publish_probabilities(
     """
     job = open_job(image, tissue, networks, sample=sample, block=block, planes=planes, views=views)
     store = Path(output).parent
-    Path(output).unlink(missing_ok=True)
     with Ledger(store, "predict", job.key, part="publish") as ledger:
         todo = units(job)
         seen = [unit for unit, holds in units_with_tissue(job, todo) if holds]

@@ -1,0 +1,80 @@
+"""What is published stays as it is when a later run is refused, and is mended where it was damaged."""
+
+import pytest
+import torch
+from scenes import SIDES, prepare
+
+from unetpipe.ingest import ingest
+from unetpipe.locks import held
+from unetpipe.network import UNet
+from unetpipe.predict import predict_part, publish_probabilities
+from unetpipe.saved import save_network
+from unetpipe.weights import write_weights
+
+
+def tree(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and ".ledger" not in path.parts}
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"half"), lambda path: path.unlink()])
+def test_a_damaged_shard_is_written_again_and_labels_stay(tmp_path, damage):
+    made = prepare(tmp_path, [(100, 130)])
+    before = tree(tmp_path / "images")
+    damage(next(path for path in (tmp_path / "images/s.ome.zarr/0/0/c").rglob("*") if path.is_file()))
+    ingest([str(tmp_path / "data/images/00.tif")], made["image"], sample="s", **SIDES)
+    assert tree(tmp_path / "images") == before
+
+
+@pytest.mark.parametrize("lost", [[0], [1], [0, 1, 2]])
+def test_a_source_that_is_away_for_a_while_costs_nothing_of_what_is_published(tmp_path, lost):
+    made = prepare(tmp_path, [(100, 130), (60, 80), (70, 50)])
+    images, before = sorted((tmp_path / "data/images").iterdir()), tree(tmp_path / "images")
+    contents = {images[number]: images[number].read_bytes() for number in lost}
+    for path in contents:
+        path.unlink()
+    with pytest.raises(RuntimeError, match=rf'sample "s": {len(lost)} series could not be read'):
+        ingest(list(map(str, images)), made["image"], sample="s", **SIDES)
+    assert tree(tmp_path / "images") == before
+    for path, content in contents.items():
+        path.write_bytes(content)
+    ingest(list(map(str, images)), made["image"], sample="s", **SIDES)
+    assert tree(tmp_path / "images") == before
+
+
+def test_a_second_run_that_is_refused_hides_nothing(tmp_path):
+    made = prepare(tmp_path, [(60, 80)])
+    before = tree(tmp_path)
+    jobs = {
+        "images/s.ome.zarr/.ledger/ingest": lambda: ingest(
+            [str(tmp_path / "data/images/00.tif")], made["image"], sample="s", **SIDES
+        ),
+        "weights/s.zarr/.ledger/weights": lambda: write_weights(
+            made["image"], made["truth"], made["weights"], sample="s", dimensions=2
+        ),
+    }
+    for folder, job in jobs.items():
+        with held(tmp_path / folder / "all.lock"), pytest.raises(BlockingIOError, match="is being written by process"):
+            job()
+    assert tree(tmp_path) == before
+
+
+def test_a_network_that_is_refused_leaves_what_another_has_predicted(tmp_path):
+    made = prepare(tmp_path, [(60, 80)])
+    for seed in range(2):
+        torch.manual_seed(seed)
+        save_network(UNet(features=2, depth=1, dropout=0.0), tmp_path / f"{seed}.json", {"precision": "float32"})
+    store = str(tmp_path / "p.zarr" / "zarr.json")
+
+    def part(network):
+        paths = [made["image"], made["tissue"], [str(tmp_path / f"{network}.json")], str(tmp_path / "part.json")]
+        predict_part(*paths, store=store, sample="s", block=64)
+
+    part(0)
+    publish_probabilities(made["image"], made["tissue"], [str(tmp_path / "0.json")], store, sample="s", block=64)
+    before = tree(tmp_path / "p.zarr")
+    (tmp_path / "1.safetensors").write_bytes(b"half")
+    with pytest.raises(ValueError, match=r"1.safetensors is not the file that"):
+        part(1)
+    assert tree(tmp_path / "p.zarr") == before
+    part(0)
+    assert tree(tmp_path / "p.zarr") == before
