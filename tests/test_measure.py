@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -244,3 +245,16 @@ def test_a_tiff_holds_the_ids_of_the_store(stored, tmp_path, monkeypatch):
                 np.testing.assert_array_equal(series.asarray().reshape(expected.shape), expected)
             assert 'PhysicalSizeX="0.5"' in file.ome_metadata
             assert 'Name="s1"' in file.ome_metadata
+
+
+def test_a_tiff_of_the_same_objects_has_the_same_bytes(stored, tmp_path):
+    paths = [tmp_path / f"{number}.ome.tif" for number in range(3)]
+    for path in paths[:2]:
+        write_tiff(stored[0], stored[2], str(path), workers=2)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    content = json.loads(Path(stored[2]).read_text())
+    content["series"][0]["digest"] = "another"
+    Path(stored[2]).write_text(json.dumps(content))
+    write_tiff(stored[0], stored[2], str(paths[2]), workers=2)
+    identifiers = [re.search('UUID="(.*?)"', tifffile.TiffFile(path).ome_metadata)[1] for path in paths]
+    assert identifiers[0] == identifiers[1] != identifiers[2]

@@ -1,13 +1,14 @@
 """Objects as OME-TIFF, for programs that do not read OME-Zarr."""
 
 import logging
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from tifffile import TiffWriter
 
-from unetpipe.manifest import read_json, replacing
+from unetpipe.manifest import digest, read_json, replacing
 from unetpipe.store import label_path, open_array, read_attributes
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ def write_tiff(image: str, objects: str, output: str, *, workers: int = 1) -> No
         Threads that pack tiles.
     """
     entries, counts = read_attributes(image)["series"], read_json(objects)["series"]
+    name = str(uuid.UUID(digest([entries, counts])))  # tifffile's own holds the time
     with replacing(output) as aside, TiffWriter(aside, bigtiff=True, ome=True) as file:
         for entry, found in zip(entries, counts, strict=True):
             array = open_array(label_path(Path(image).parent, entry["path"], "objects") / "0")
@@ -40,7 +42,7 @@ def write_tiff(image: str, objects: str, output: str, *, workers: int = 1) -> No
                 compression="zlib",
                 photometric="minisblack",
                 maxworkers=workers,
-                metadata={"axes": "TZYX", "Name": entry["name"], **_physical(entry["pixel_size"])},
+                metadata={"UUID": name, "axes": "TZYX", "Name": entry["name"], **_physical(entry["pixel_size"])},
             )
     logger.info("%s: %d series", output, len(entries))
 
