@@ -55,6 +55,25 @@ def test_a_log_that_cannot_be_written_costs_the_terminal_no_sentence():
     ]
 
 
+def test_the_terminal_gets_sentences_and_the_log_tracebacks(tmp_path):
+    code = """
+import logging, sys
+from unetpipe.log import log_to
+log_to(sys.argv[1])
+try:
+    1 / 0
+except ZeroDivisionError as error:
+    logging.getLogger("unetpipe.blocks").error("series 0: %s", error, exc_info=error)
+raise ValueError("the end")
+"""
+    said = subprocess.run([sys.executable, "-c", code, tmp_path / "log"], check=False, capture_output=True, text=True)
+    assert [line.split(" ", 1)[1] for line in said.stderr.splitlines()] == [
+        "ERROR unetpipe.blocks: series 0: division by zero",
+        "ERROR unetpipe: ValueError: the end",
+    ]
+    assert (tmp_path / "log").read_text().count("Traceback (most recent call last)") == 2
+
+
 def test_a_file_gets_no_bar():
     done = subprocess.run([sys.executable, "-c", COUNT], check=True, capture_output=True)
     assert done.stderr == b""

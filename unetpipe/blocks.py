@@ -212,7 +212,7 @@ def run(tasks: Iterable[Task], ledger: Ledger, failures: dict[str, Exception], *
     def keep(key: str, outcome: Outcome) -> None:
         task = todo[key.removeprefix(f"{LAST} ").removesuffix(f"{KEY}{unique}")]
         if outcome.error:
-            logger.error("series %s, block %s", task.series, task.block, exc_info=outcome.error)
+            logger.error("series %s, block %s: %s", task.series, task.block, outcome.error, exc_info=outcome.error)
             failures.setdefault(task.series, outcome.error)
             failed.add(task.series)
         elif outcome.value is not None:

@@ -23,7 +23,7 @@ def explained(path: str | Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:
-        sentence = _sentence(_number(error), Path(getattr(error, "filename", None) or path))
+        sentence = _sentence(_number(error), Path(getattr(error, "filename", None) or path).absolute())
         if sentence is None:
             raise
         raise OSError(sentence) from error  # without a number: it is explained once
@@ -48,7 +48,7 @@ def _sentence(number: int | None, path: Path) -> str | None:
 
 def _room(path: Path) -> str:
     """What the disk of a path has left, for files and for their content."""
-    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    there = next(folder for folder in (path, *path.parents) if folder.exists())
     room = os.statvfs(there)
     free, whole = (blocks * room.f_frsize / 1e6 for blocks in (room.f_bavail, room.f_blocks))
     files = ", no file more can be made" if room.f_files and not room.f_favail else ""

@@ -106,7 +106,7 @@ def _count(found: "dict[str, Objects]", ledger: Ledger, failures: dict[str, Exce
             try:
                 ledger.record(name, Done(note=objects.count()))
             except Exception as error:
-                logger.exception("series %s", path)
+                logger.exception("series %s: %s", path, error)  # noqa: TRY401 - the terminal gets no traceback
                 failures[path] = error
 
 

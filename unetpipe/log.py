@@ -3,20 +3,21 @@
 import logging
 import sys
 import time
+from copy import copy
 from pathlib import Path
 
 from tqdm import tqdm
 
 from unetpipe.disk import explained
 
-FORMAT = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S")
+LAYOUT = "%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S"
 
 
 def log_to(path: str | Path) -> None:
     """Send the library's log to a file, warnings and errors also to the terminal.
 
-    An error that ends the process is written with its traceback to the file and as one
-    sentence to the terminal; on a full disk to the terminal alone.
+    Errors are written with their tracebacks to the file and as one sentence to the terminal, also the one that ends
+    the process; on a full disk to the terminal alone.
 
     Raises
     ------
@@ -25,7 +26,7 @@ def log_to(path: str | Path) -> None:
     """
     terminal = logging.StreamHandler()
     terminal.setLevel(logging.WARNING)
-    terminal.setFormatter(FORMAT)
+    terminal.setFormatter(Sentence(*LAYOUT))
     logger = logging.getLogger("unetpipe")
     logger.handlers = [terminal]
     logger.setLevel(logging.INFO)
@@ -33,8 +34,8 @@ def log_to(path: str | Path) -> None:
     with explained(path):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         file = LogFile(path, mode="w")
-    file.setFormatter(FORMAT)
-    logger.addHandler(file)
+    file.setFormatter(logging.Formatter(*LAYOUT))
+    logger.handlers.insert(0, file)  # what ends the process stands last on the terminal
 
 
 class LogFile(logging.FileHandler):
@@ -49,16 +50,18 @@ class LogFile(logging.FileHandler):
             logging.getLogger(__name__).warning("%s is cut short: %s", self.baseFilename, sys.exception())
 
 
+class Sentence(logging.Formatter):
+    """Lines without tracebacks."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        plain = copy(record)
+        plain.exc_info = plain.exc_text = None
+        return super().format(plain)
+
+
 def _record_error(kind, error, traceback) -> None:
-    logger = logging.getLogger("unetpipe")
-    terminal, *files = logger.handlers
-    record = logger.makeRecord(
-        "unetpipe", logging.ERROR, "", 0, "%s: %s", (kind.__name__, error), (kind, error, traceback)
-    )
-    for file in files:
-        file.handle(record)
-    record.exc_info = record.exc_text = None
-    terminal.handle(record)
+    logging.getLogger("unetpipe").error("%s: %s", kind.__name__, error, exc_info=(kind, error, traceback))
 
 
 class Progress:
