@@ -51,7 +51,7 @@ LAYERS = [
         "tables",
     },
     {"pyramid", "tiles", "overlap_tile", "scoring", "inspection", "pretrained", "loss", "fitting", "splitting"},
-    {"saved", "seams"},
+    {"saved", "seams", "start"},
     {"ingest", "truth", "mask", "weights", "train", "predict", "label", "measure", "score", "demo", "export"}
     | {"labels_tiff"},
     {"report", "figures", "trained", "plan", "tuning", "verification"},

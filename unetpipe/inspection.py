@@ -29,10 +29,16 @@ def find_files(paths: Iterable[Path]) -> Iterator[Path]:
             yield path
 
 
-def inspect(path: Path, inside: str = "") -> list[dict[str, Any]]:
-    """One row for every series of a file; `problem` says why a file or series would be refused, else it is empty."""
+def inspect(path: Path, inside: str = "", *, palette: bool = True) -> list[dict[str, Any]]:
+    """One row for every series of a file; `problem` says why a file or series would be refused, else it is empty.
+
+    Parameters
+    ----------
+    inside, palette
+        See `readers.open_series`.
+    """
     try:
-        return [_describe(path, series) for series in open_series(path, inside)]
+        return [_describe(path, series) for series in open_series(path, inside, palette=palette)]
     except Exception as error:  # noqa: BLE001 - whatever a reader stumbles over is what has to be told
         return [{"file": str(path), "problem": f"{error}" or type(error).__name__}]
 
@@ -46,6 +52,7 @@ def _describe(path: Path, series: Series) -> dict[str, Any]:
         "type": str(series.dtype),
         "channels": list(series.channels),
         "pixel_size": list(size) if size else None,
+        "files": list(series.files),
         "bytes": int(np.prod(series.shape, dtype=object) * series.dtype.itemsize),
         "problem": "",
     }

@@ -4,14 +4,47 @@ import argparse
 import os
 import shlex
 import sys
+from collections import Counter
 from pathlib import Path
 
+SPLITS = ("train", "val", "test", "predict")
 SNAKEFILE = Path(__file__).parents[2] / "Snakefile"
 
 
 def add(commands) -> None:
     """Add them to the command line."""
+    _add_init(commands)
     _add_run(commands)
+
+
+def _add_init(commands) -> None:
+    begun = commands.add_parser(
+        "init",
+        help="begin a project: write its sheet and config from images and labels",
+        description="Looks at every image and its labels, then writes PROJECT/samples.tsv (images by split; those "
+        "without labels are to be predicted) and PROJECT/config.yaml (what matters for these images, with reasons). "
+        "Files that exist are kept; it says how they differ.",
+        epilog="examples:\n"
+        "  unetpipe init my --images 'data/*.tif' --labels 'truth/*.tif'\n"
+        "  unetpipe init my --images data --labels 'data/*_mask.png' --pixel-size 0.25\n"
+        "  unetpipe init my --images 'volumes/*.h5:/raw' --labels 'volumes/*.h5:/label'\n"
+        "  unetpipe init my --images mice --labels traced --group 'mouse[0-9]+'\n"
+        "  unetpipe init my --images slides",
+    )
+    begun.add_argument("project", type=Path, metavar="PROJECT", help="a folder, made if it does not exist")
+    begun.add_argument("--images", nargs="+", required=True, metavar="PATH", help="files, folders, patterns in quotes")
+    begun.add_argument(
+        "--labels", nargs="+", default=[], metavar="PATH", help="likewise; paired by name, _mask and the like ignored"
+    )
+    begun.add_argument(
+        "--group",
+        metavar="REGEX",
+        help="what it finds in an image's path is its group, which never straddles two splits; without it images in "
+        "three folders and more are grouped by folder",
+    )
+    begun.add_argument("--pixel-size", type=float, metavar="UM", help="µm, where the files do not say")
+    begun.add_argument("--seed", type=int, default=1, help="of the splits (%(default)s)")
+    begun.set_defaults(run=_init)
 
 
 def _add_run(commands) -> None:
@@ -29,6 +62,38 @@ def _add_run(commands) -> None:
     run.add_argument("project", type=Path, metavar="PROJECT", help="the folder of config.yaml; results go there")
     run.add_argument("options", nargs=argparse.REMAINDER, metavar="SNAKEMAKE_OPTION", help="see snakemake --help")
     run.set_defaults(run=_run)
+
+
+def _init(options) -> None:
+    from unetpipe.config import load_project, read_config
+    from unetpipe.start import begin
+
+    wanted = {name: getattr(options, name) for name in ("group", "pixel_size", "seed")}
+    begun = begin(options.project, options.images, options.labels, **wanted)
+    splits = Counter(image.split for image in begun.images)
+    print(", ".join(f"{splits[split]} {split}" for split in SPLITS if splits[split]), "images", end="")
+    print(f"; splits drawn with seed {options.seed}" if begun.annotations and not begun.likeness else "")
+    if begun.likeness:
+        near, far = begun.likeness
+        print(
+            f"images that follow one another look alike (correlation {near:.2f}, nine in ten others below {far:.2f}),\n"
+            "as in a time-lapse or in serial sections: the last are for test; --group draws otherwise"
+        )
+    if begun.annotations:
+        print(f"labels: {begun.annotations.kind} (guessed: {begun.annotations.reason})")
+    if begun.unsized:
+        said = f"pixel size of {begun.unsized} images unknown: fill the column of the sheet, or begin with --pixel-size"
+        print(f"{said}; until then, columns in µm stay empty")
+    for path in begun.written:
+        print(f"wrote {path}")
+    for path, difference in begun.kept.items():
+        print(f"kept {path}, which is {'not as it would be written:' if difference else 'as it would be written'}")
+        print(difference, end="\n" if difference else "")
+    config = options.project / "config.yaml"
+    _, problems = load_project(read_config(config), options.project)
+    if problems:
+        print(f"before it runs, mend\n{problems}")
+    print(f"next:\n  unetpipe doctor {config}\n  unetpipe run {options.project}")
 
 
 def _run(options) -> None:

@@ -1,0 +1,310 @@
+"""From images and labels to a project that runs: pairs, splits, guesses, and errors before anything is written."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import tifffile
+import yaml
+from PIL import Image
+from scenes import discs, write_pairs
+
+from unetpipe.cli import main
+from unetpipe.config import load_project, read_config
+from unetpipe.start.annotations import describe, pieces
+from unetpipe.start.pairing import find_pairs
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder(tmp_path, monkeypatch):
+    """Paths are relative, as people write them."""
+    monkeypatch.chdir(tmp_path)
+
+
+def write(path, pixels):
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    tifffile.imwrite(path, pixels)
+
+
+def init(*arguments):
+    """Begin the project `my`; returns its samples by name, and its config without the defaults."""
+    main(["init", "my", *arguments])
+    config = Path("my/config.yaml")
+    found, problems = load_project(read_config(config), config.parent)
+    assert not problems, problems
+    return {sample.name: sample for sample in found}, yaml.safe_load(config.read_text())
+
+
+def refused(*arguments):
+    """What is said when a project cannot begin; nothing is left behind."""
+    with pytest.raises(SystemExit) as stopped:
+        main(["init", "my", *arguments])
+    assert not Path("my").exists()
+    return str(stopped.value)
+
+
+def names(files):
+    return [Path(path).name for path in files]
+
+
+class TestProject:
+    """What is written runs."""
+
+    def test_it_is_planned_by_snakemake(self):
+        write_pairs(Path("data"), [(96, 110)] * 6)
+        samples, config = init("--images", "data/images/*.tif", "--labels", "data/labels/*.tif")
+        assert {name: len(sample.files) for name, sample in samples.items()} == {"train": 4, "val": 1, "test": 1}
+        assert config["data"] == "../data"
+        assert config["truth"] == {"kind": "instances"}
+        command = [sys.executable, "-c", "from unetpipe.cli import main; main()", "run", "my", "--dry-run"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert re.search(r"^train +1$", done.stdout + done.stderr, flags=re.MULTILINE)
+
+    def test_edits_are_kept(self, capsys):
+        write_pairs(Path("data"), [(60, 60)] * 2)
+        arguments = ("--images", "data/images", "--labels", "data/labels")
+        init(*arguments)
+        first = {path: path.read_text() for path in Path("my").iterdir()}
+        edited = first[Path("my/samples.tsv")].replace("\ttest", "\tval")
+        Path("my/samples.tsv").write_text(edited)
+        Path("my/config.yaml").unlink()
+        capsys.readouterr()
+        init(*arguments)
+        assert Path("my/samples.tsv").read_text() == edited
+        assert Path("my/config.yaml").read_text() == first[Path("my/config.yaml")]
+        said = capsys.readouterr().out
+        assert "kept my/samples.tsv, which is not as it would be written:" in said
+        assert re.search(r"^-.*\tval\t?$\n^\+.*\ttest\t?$", said, flags=re.MULTILINE)
+        assert "wrote my/config.yaml" in said
+
+    def test_slides_without_labels_wait_for_a_network(self, capsys):
+        for name in "ab":
+            write(f"slides/{name}.tif", np.random.default_rng(0).integers(0, 255, (50, 60, 3), np.uint8))
+        main(["init", "my", "--images", "slides"])
+        assert "set network to the network.json of a trained network" in capsys.readouterr().out
+        assert (Path("my/samples.tsv").read_text().splitlines()[1:]) == ["predict\t*.tif\t\tpredict\t"]
+        assert yaml.safe_load(Path("my/config.yaml").read_text())["network"] is None
+
+
+class TestRows:
+    """How images become samples."""
+
+    def test_the_others_are_predicted(self):
+        for number in range(1, 8):
+            image, labels = discs((50, 60), seed=number)
+            write(f"data/im {number}.tif", image)
+            if number in (2, 4):
+                write(f"data/im {number}_mask.tif", labels)
+        samples, _ = init("--images", "data", "--labels", "data/*_mask.tif")
+        assert sorted(sample.split for sample in samples.values()) == ["predict", "test", "train"]
+        assert names(samples["predict"].files) == [f"im {number}.tif" for number in (1, 3, 5, 6, 7)]
+        for split in ("train", "test"):
+            (image,), (label,) = samples[split].files, samples[split].labels
+            assert label == image.replace(".tif", "_mask.tif")
+
+    def test_names_with_wildcards_mean_themselves(self):
+        for name in ("a[1]{x},y*.tif", "a1.tif", "a2.tif", "a3.tif"):
+            image, labels = discs((50, 60), seed=1)
+            write(f"images/{name}", image)
+            write(f"truth/{name}", labels)
+        samples, _ = init("--images", "images", "--labels", "truth")
+        files = [path for sample in samples.values() for path in sample.files]
+        assert sorted(names(files)) == ["a1.tif", "a2.tif", "a3.tif", "a[1]{x},y*.tif"]
+        assert all(names(sample.files) == names(sample.labels) for sample in samples.values())
+
+    def test_a_large_image_is_a_sample_of_its_own(self):
+        write_pairs(Path("data"), [(60, 60)] * 3)
+        tifffile.imwrite("data/slide.tif", np.zeros((4096, 4096), np.uint8), tile=(256, 256), compression="zlib")
+        samples, _ = init("--images", "data/images", "data/slide.tif", "--labels", "data/labels")
+        assert names(samples["slide"].files) == ["slide.tif"]
+        assert {"train", "test"} < set(samples)
+        assert len(samples["train"].files) == 2
+
+    def test_groups_never_straddle_splits(self):
+        for number in range(12):
+            image, labels = discs((50, 60), seed=number)
+            write(f"data/mouse{number // 3}_{number}.tif", image)
+            write(f"truth/mouse{number // 3}_{number}.tif", labels)
+        samples, _ = init("--images", "data/*.tif", "--labels", "truth/*.tif", "--group", "mouse[0-9]")
+        split_of = {}
+        for sample in samples.values():
+            for name in names(sample.files):
+                assert split_of.setdefault(name[:6], sample.split) == sample.split
+        assert set(split_of.values()) == {"train", "test"}
+        assert all(sample.group in name for sample in samples.values() for name in names(sample.files))
+        assert sum(bool(sample.group) for sample in samples.values()) == 3
+
+    def test_a_seed_draws_them(self):
+        write_pairs(Path("data"), [(40, 40)] * 6)
+        drawn = []
+        for seed in "1123":
+            samples, _ = init("--images", "data/images", "--labels", "data/labels", "--seed", seed)
+            drawn.append(names(samples["train"].files))
+            Path("my/samples.tsv").unlink()
+        assert drawn[0] == drawn[1]
+        assert len({*map(tuple, drawn)}) > 1
+
+    def test_of_a_time_lapse_the_last_are_for_test(self, capsys):
+        scene, labels = discs((200, 80), seed=3, count=40)
+        for frame in range(1, 11):  # moves by 12 of 80 pixels: names out of order, t10 before t2, would look less alike
+            write(f"t/t{frame}.tif", scene[12 * frame : 12 * frame + 80])
+            write(f"l/t{frame}.tif", labels[12 * frame : 12 * frame + 80])
+        samples, _ = init("--images", "t", "--labels", "l")
+        assert sorted(names(samples["test"].files)) == ["t10.tif", "t9.tif"]
+        assert names(samples["val"].files) == ["t8.tif"]
+        assert "images that follow one another look alike" in capsys.readouterr().out
+
+    def test_pixel_size_only_where_the_file_does_not_say(self):
+        image, labels = discs((50, 60), seed=1)
+        write("data/plain.tif", image)
+        tifffile.imwrite("data/sized.tif", image, resolution=(20000, 20000), resolutionunit="CENTIMETER")
+        for name in ("plain", "sized"):
+            write(f"truth/{name}.tif", labels)
+        samples, _ = init("--images", "data", "--labels", "truth", "--pixel-size", "0.25")
+        found = {names(sample.files)[0]: sample.pixel_size for sample in samples.values()}
+        assert found == {"plain.tif": 0.25, "sized.tif": None}
+
+
+class TestGuesses:
+    """What labels mean, and what matters for the images."""
+
+    @pytest.mark.parametrize(
+        ("values", "kind", "classes", "ignore"),
+        [
+            (discs((90, 90), seed=1)[1], "instances", [], None),
+            (255 * (discs((90, 90), seed=1)[1] > 0), "classes", [0, 255], None),
+            (1 + (discs((90, 90), seed=1)[1] > 0), "classes", [1, 2], None),
+            (np.kron(np.arange(16).reshape(4, 4) % 3, np.ones((9, 9), int)), "classes", [0, 1, 2], None),
+            (np.kron(np.array([[0, 1, 0, 255], [1, 0, 1, 0]]), np.ones((9, 9), int)), "classes", [0, 1], 255),
+            (np.kron(np.arange(1, 17).reshape(4, 4), np.ones((9, 9), int)), "instances", [], None),
+        ],
+        ids=["numbers", "mask", "mask of 1 and 2", "three classes", "with ignored", "no background"],
+    )
+    def test_kind(self, values, kind, classes, ignore):
+        found = describe([pieces(values[None])])
+        assert (found.kind, found.classes, found.ignore) == (kind, classes, ignore)
+
+    def test_what_the_sides_cut_is_not_measured(self):
+        values = np.zeros((1, 60, 60), np.uint16)
+        values[0, :2, :2], values[0, 10:20, 10:20], values[0, 30:50, 30:50] = 1, 2, 3
+        assert describe([pieces(values)]).sizes == (100, 250, 400)
+
+    def test_small_objects_are_not_dropped(self):
+        """Of an image of small objects among images of large ones; what nobody would miss is."""
+        for number, side in enumerate((40, 40, 6, 40)):
+            labels = np.kron(np.diag(np.arange(1, 4)), np.pad(np.ones((side, side), np.uint16), 2))
+            labels = np.pad(labels, 5).astype(np.uint16)
+            labels[1, 1] = 99
+            write(f"data/{number}.tif", (labels > 0).astype(np.uint8) * 100)
+            write(f"truth/{number}.tif", labels)
+        _, config = init("--images", "data", "--labels", "truth")
+        assert 1 < config["label"]["min_size"] <= 36
+        assert config["mask"] == {"contrast": 0}
+
+    def test_classes_have_no_gap_between_them(self):
+        image, labels = discs((90, 90), seed=1)
+        write("data/a.tif", image)
+        write("data/a_mask.tif", np.uint8(255) * (labels > 0))
+        _, config = init("--images", "data/a.tif", "--labels", "data/a_mask.tif")
+        assert config["truth"] == {"kind": "classes", "classes": [0, 255]}
+        assert config["weights"] == {"gap": 0}
+        assert config["label"]["expand"] == 0
+
+    def test_volumes_in_arrays_of_files(self):
+        for number in range(2):
+            image, labels = discs((12, 40, 40), seed=number, radius=5)
+            with h5py.File(f"v{number}.h5", "w") as file:
+                file["raw"], file["label"] = image, labels
+        samples, config = init("--images", "*.h5:/raw", "--labels", "*.h5:/label")
+        assert config["dimensions"] == 3
+        assert {(s.inside, s.labels_inside, s.split) for s in samples.values()} == {
+            ("raw", "label", "train"),
+            ("raw", "label", "test"),
+        }
+
+    def test_channels_are_named_to_choose_from(self):
+        tifffile.imwrite(
+            "a.ome.tif", np.zeros((2, 40, 40), np.uint8), metadata={"axes": "CYX", "Channel": {"Name": ["DAPI", "GFP"]}}
+        )
+        write("a_mask.tif", discs((40, 40), seed=1)[1])
+        _, config = init("--images", "a.ome.tif", "--labels", "a_mask.tif")
+        assert config["ingest"] == {"channels": ["DAPI", "GFP"]}
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        (["x/a.tif", "x/b.tif"], ["y/a.tif", "y/b.tif"]),
+        (["a.tif", "b.tif"], ["a_mask.tif", "b_mask.tif"]),
+        (["a_img.tif", "b_img.tif"], ["a_cp_masks.png", "b_cp_masks.png"]),
+        (["x/1/a.tif", "x/2/a.tif"], ["y/1/a.tif", "y/2/a.tif"]),
+        (["train/images/a.tif", "more/b.tif"], ["train/labels/a.tif", "train/labels/b.tif"]),
+    ],
+)
+def test_labels_pair_by_name(images, labels):
+    for path in images + labels:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).touch()
+    pairs, problems = find_pairs(images, labels)
+    assert not problems
+    assert {str(image): str(label) for image, label in pairs.items()} == dict(zip(images, labels, strict=True))
+
+
+class TestErrors:
+    """File, value, what to do; and no half project."""
+
+    @pytest.fixture(autouse=True)
+    def _data(self):
+        write_pairs(Path("data"), [(50, 60)] * 3)
+
+    def test_no_images(self):
+        assert "nowhere/*.tif names no image file; mend the path" in refused("--images", "nowhere/*.tif")
+
+    def test_labels_that_pair_with_nothing(self):
+        Path("data/labels/00.tif").rename("data/labels/09.tif")
+        said = refused("--images", "data/images", "--labels", "data/labels")
+        assert "data/labels/09.tif (1 in all): labels of no image; images are data/images/00.tif" in said
+
+    def test_labels_that_pair_with_two(self):
+        write("data/images/00_raw.tif", discs((50, 60), seed=1)[0])
+        said = refused("--images", "data/images", "--labels", "data/labels")
+        assert "data/labels/00.tif may be the labels of data/images/00.tif, data/images/00_raw.tif; rename them" in said
+
+    def test_other_sides(self):
+        write("data/labels/01.tif", np.ones((50, 61), np.uint8))
+        said = refused("--images", "data/images", "--labels", "data/labels")
+        assert "data/labels/01.tif has (t, z, y, x) (1, 1, 50, 61), its image data/images/01.tif (1, 1, 50, 60)" in said
+
+    def test_all_unreadable_files_are_named(self):
+        Path("data/images/01.tif").write_bytes(b"no image")
+        Path("data/labels/02.tif").write_bytes(Path("data/labels/02.tif").read_bytes()[:300])
+        said = refused("--images", "data/images", "--labels", "data/labels")
+        assert re.search(r"1\. .*data/images/01\.tif.*leave it out\n +2\. .*data/labels/02\.tif", said)
+
+    def test_labels_in_colours(self):
+        Image.fromarray(np.zeros((50, 60, 3), np.uint8)).save("data/00_mask.png")
+        said = refused("--images", "data/images/00.tif", "--labels", "data/00_mask.png")
+        assert "data/00_mask.png has 3 channels of uint8; save it with one channel of integers" in said
+
+    def test_labels_without_objects(self):
+        write("data/labels/00.tif", np.zeros((50, 60), np.uint8))
+        said = refused("--images", "data/images/00.tif", "--labels", "data/labels/00.tif")
+        assert "the labels are 0 everywhere" in said
+
+    def test_other_channels(self):
+        write("data/images/03.tif", np.zeros((50, 60, 3), np.uint8))
+        said = refused("--images", "data/images")
+        assert "data/images/03.tif (1 in all) have 3 channels, most images have 1" in said
+
+    def test_labels_alone(self):
+        assert "names nothing but the labels" in refused("--images", "data/labels", "--labels", "data/labels/*.tif")
+
+    def test_groups_that_are_not_there(self):
+        arguments = ("--images", "data/images", "--labels", "data/labels", "--group")
+        assert "--group mouse finds nothing in data/images/00.tif; widen it" in refused(*arguments, "mouse")
+        assert "--group ( is no regular expression" in refused(*arguments, "(")

@@ -1,0 +1,190 @@
+"""Writes what a project begins with, `samples.tsv` and `config.yaml`, from what images and labels hold."""
+
+import csv
+import difflib
+import io
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from unetpipe.config import Problems
+from unetpipe.inspection import inspect
+from unetpipe.manifest import write_bytes
+from unetpipe.readers import open_series
+from unetpipe.start.annotations import Annotations, describe, look
+from unetpipe.start.configuration import write_config
+from unetpipe.start.pairing import Source, find_pairs, groups_of, some
+from unetpipe.start.sequence import neighbours_alike
+from unetpipe.start.sheet import Image, Row, draw_splits, make_rows
+
+
+class Begun(NamedTuple):
+    """What was found and written."""
+
+    images: list[Image]
+    annotations: Annotations | None
+    likeness: tuple[float, float] | None  # see `sequence.neighbours_alike`
+    unsized: int  # images whose pixel size is not known
+    written: list[Path]
+    kept: dict[Path, str]  # files that were there before, and how what would have been written differs from them
+
+
+def begin(
+    project: Path,
+    images: Sequence[str],
+    labels: Sequence[str] = (),
+    *,
+    group: str | None = None,
+    pixel_size: float | None = None,
+    seed: int = 1,
+) -> Begun:
+    """Look at all files, then write sheet and config where they do not exist yet.
+
+    Parameters
+    ----------
+    project : path
+        Folder, made if it does not exist.
+    images, labels
+        See `pairing.find_pairs`; images without labels become rows of split predict.
+    group : str, optional
+        See `pairing.groups_of`.
+    pixel_size : float, optional
+        µm, where the files do not say.
+    seed : int
+        See `sheet.draw_splits`.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If no image is found, labels do not pair, a file cannot be read or does not fit the others; all that is wrong
+        is named, and nothing is written.
+    """
+    pairs, problems = find_pairs(images, labels)
+    _raise(problems)
+    held = {source: inspect(*source) for source in pairs}
+    held |= {label: inspect(*label, palette=False) for label in pairs.values() if label}
+    _raise([_refused(source, row) for source, rows in held.items() for row in rows if row["problem"]])
+    pairs = {image: label for image, label in pairs.items() if not _is_continued(image, held)}
+    _raise([*_misfits(pairs, held), *_other_channels(pairs, held)])
+    found = list(_images(pairs, held, group))
+    ordered = [open_series(*image.source)[0] for image in found if image.label and not image.group]
+    likeness = neighbours_alike(ordered)
+    found = draw_splits(found, None if likeness else seed)
+    annotations = _annotations([image.label for image in found if image.label])
+    base = Path(os.path.commonpath([source.path.absolute().parent for source in held]))
+    rows = make_rows(found, base)
+    shapes = {source: held[source][0]["shape"] for source in pairs}
+    texts = {
+        project / "samples.tsv": _sheet(rows, pixel_size),
+        project / "config.yaml": write_config(
+            data=_near(base, project),
+            shapes=[shapes[image.source] for image in found if image.label] or list(shapes.values()),
+            channels=[tuple(held[source][0]["channels"]) for source in pairs],
+            annotations=annotations,
+        ),
+    }
+    written, kept = _write(texts)
+    unsized = 0 if pixel_size else sum(not image.sized for image in found)
+    return Begun(found, annotations, likeness, unsized, written, kept)
+
+
+def _raise(problems: Sequence[str]) -> None:
+    if problems:
+        shown = [*problems[:10], f"{len(problems) - 10} more of the kind"] if len(problems) > 11 else problems
+        raise ValueError(f"nothing was written; mend first:\n{Problems(shown)}")
+
+
+def _refused(source: Source, row: dict) -> str:
+    named = source.path.name in row["problem"]
+    return f"{'' if named else f'{source}: '}{row['problem']}; mend it, or leave it out"
+
+
+def _is_continued(image: Source, held: dict) -> bool:
+    """Whether a file is one of several that make a series, and not the first."""
+    files = held[image][0]["files"]
+    return bool(files) and image.path.absolute() != Path(min(files)).absolute()
+
+
+def _misfits(pairs: dict, held: dict) -> Iterator[str]:
+    """Labels that do not fit their image."""
+    for image, label in pairs.items():
+        if not label:
+            continue
+        if len(held[image]) != len(held[label]):
+            yield (
+                f"{label} has {len(held[label])} series, its image {image} {len(held[image])}; "
+                "save one label image for each image"
+            )
+            continue
+        for mine, theirs in zip(held[label], held[image], strict=True):
+            if mine["shape"][1] != 1 or mine["type"][0] not in "uib":
+                yield (
+                    f"{label} has {mine['shape'][1]} channels of {mine['type']}; save it with one channel of integers: "
+                    "a number per object, or a value per class"
+                )
+            elif (sides := _sides(mine)) != (others := _sides(theirs)):
+                yield f"{label} has (t, z, y, x) {sides}, its image {image} {others}; save it at that size"
+
+
+def _sides(row: dict) -> tuple[int, ...]:
+    t, _, z, y, x = row["shape"]
+    return t, z, y, x
+
+
+def _other_channels(pairs: dict, held: dict) -> Iterator[str]:
+    """Images that have not as many channels as most."""
+    by_count: dict[int, list[Source]] = {}
+    for image in pairs:
+        by_count.setdefault(held[image][0]["shape"][1], []).append(image)
+    most = max(by_count, key=lambda count: len(by_count[count]))
+    for count in sorted(by_count.keys() - {most}):
+        yield (
+            f"{some(by_count[count])} ({len(by_count[count])} in all) have {count} channels, most images have {most}; "
+            "a network sees one number of channels: save them with as many, or leave them out of --images"
+        )
+
+
+def _images(pairs: dict, held: dict, group: str | None) -> Iterator[Image]:
+    groups = groups_of([image for image, label in pairs.items() if label], group)
+    for image, label in pairs.items():
+        pixels = sum(t * z * y * x for row in held[image] for t, z, y, x in [_sides(row)])
+        yield Image(image, label, next(groups) if label else "", pixels, all(row["pixel_size"] for row in held[image]))
+
+
+def _annotations(labels: Sequence[Source]) -> Annotations | None:
+    looks = [look(series) for label in labels for series in open_series(*label, palette=False)]
+    return describe(looks) if looks else None
+
+
+def _near(base: Path, project: Path) -> str | None:
+    """The folder of the data as the config names it: relative where both can be moved together, else absolute."""
+    home = project.absolute().parent
+    relative = base.is_relative_to(home)
+    return None if base == project.absolute() else os.path.relpath(base, project) if relative else str(base)
+
+
+def _sheet(rows: Sequence[Row], pixel_size: float | None) -> str:
+    """Text of the sheet; columns that nobody needs are left out."""
+    size = "" if pixel_size is None else f"{pixel_size:g}"
+    lines = [[row.sample, row.path, row.labels, row.split, row.group, "" if row.sized else size] for row in rows]
+    wanted = [True, True, True, True, any(row.group for row in rows), not all(row.sized for row in rows)]
+    table = [["sample", "path", "labels", "split", "group", "pixel_size"], *lines]
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter="\t", lineterminator="\n")
+    writer.writerows([cell for cell, is_wanted in zip(line, wanted, strict=True) if is_wanted] for line in table)
+    return text.getvalue()
+
+
+def _write(texts: dict[Path, str]) -> tuple[list[Path], dict[Path, str]]:
+    """Write the files that do not exist; of those that do, how they differ."""
+    kept = {path: _difference(path, text) for path, text in texts.items() if path.exists()}
+    written = [path for path in texts if path not in kept]
+    for path in written:
+        write_bytes(path, texts[path].encode())
+    return written, kept
+
+
+def _difference(path: Path, text: str) -> str:
+    mine, theirs = path.read_text().splitlines(), text.splitlines()
+    return "\n".join(difflib.unified_diff(mine, theirs, f"{path}, kept", "as it would be written", n=0, lineterm=""))
