@@ -10,6 +10,7 @@ from typing import Any
 import dask
 from dask.callbacks import Callback
 from dask.delayed import Delayed
+from dask.threaded import get as in_threads  # by its name Dask would import distributed first
 
 logger = logging.getLogger(__name__)
 KINDS = "threads, local, or the address of a scheduler such as tcp://node7:8786"
@@ -99,7 +100,7 @@ def compute(call: Callable[[Any], Any], items: Iterable[Any], workers: int) -> t
     jobs, client = [job(shared, partial(_same, item)) for item in items], _client.get()
     if client:
         return tuple(client.gather(client.compute(jobs)))
-    return dask.compute(*jobs, scheduler="threads", num_workers=workers)
+    return dask.compute(*jobs, scheduler=in_threads, num_workers=workers)
 
 
 def _apply(call: Callable[[Any], Any], item: Callable[[], Any]) -> Any:
@@ -122,7 +123,7 @@ def compute_each(jobs: Sequence[Delayed], keep: Callable[[str, Any], None], work
     client, keys = _client.get(), {job.key for job in jobs}
     if client is None:
         with Callback(posttask=lambda key, result, *_: keep(key, result) if key in keys else None):
-            dask.compute(*jobs, scheduler="threads", num_workers=workers)
+            dask.compute(*jobs, scheduler=in_threads, num_workers=workers)
         return
     from distributed import KilledWorker, as_completed  # noqa: PLC0415 - likewise
 
