@@ -9,6 +9,7 @@ include: "workflow/rules/images.smk"
 include: "workflow/rules/network.smk"
 include: "workflow/rules/objects.smk"
 include: "workflow/rules/exports.smk"
+include: "workflow/rules/hooks.smk"
 
 
 rule all:

@@ -10,6 +10,7 @@ import pandas as pd
 def add(commands) -> None:
     """Add them to the command line."""
     _add_summary(commands)
+    _add_report(commands)
     _add_picture(commands)
     _add_tune(commands)
     _add_verify(commands)
@@ -27,6 +28,18 @@ def _add_summary(commands) -> None:
         "--intervals", action="store_true", help="95 %% intervals, of 10,000 bootstrap samples of the images"
     )
     shown.set_defaults(run=_summary)
+
+
+def _add_report(commands) -> None:
+    report = commands.add_parser(
+        "report",
+        help="write a report of what a run has made so far",
+        description="Writes report-so-far.html into the results: what failed and why, which samples are unlike the "
+        "others, pictures, scores. A run that ends writes the same as report.html.",
+        epilog="example: unetpipe report my/results",
+    )
+    report.add_argument("results", type=Path)
+    report.set_defaults(run=_report)
 
 
 def _add_picture(commands) -> None:
@@ -98,6 +111,15 @@ def _summary(options) -> None:
         for sample, f1 in _otsu(options.otsu).items():
             print(f"  {sample:12} {f1:.3f}")
     print(f"\nlook at {options.results / 'report.html'}; the stores in {options.results / 'images'} open in any viewer")
+
+
+def _report(options) -> None:
+    from unetpipe.report import SO_FAR, write_report
+
+    if not (options.results / "images").is_dir() and not (options.results.resolve().parent / "logs").is_dir():
+        raise SystemExit(f"{options.results} is not the results folder of a run; try {options.results / 'results'}")
+    write_report(options.results / SO_FAR, results=options.results)
+    print(options.results / SO_FAR)
 
 
 def _say_kept(path: Path) -> None:

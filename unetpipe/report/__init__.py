@@ -1,5 +1,5 @@
 """The report of a run: one page that needs no network."""
 
-from unetpipe.report.page import write_report
+from unetpipe.report.page import SO_FAR, write_report
 
-__all__ = ["write_report"]
+__all__ = ["SO_FAR", "write_report"]

@@ -1,17 +1,42 @@
-"""Pictures for the report: outlines over images, the training curve; all as data URIs."""
+"""Pictures for the report: layers that lie on each other, packed into as many bytes as there are for them."""
 
 import base64
 import io
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image
 from skimage.color import label2rgb
 from skimage.segmentation import find_boundaries
 
-from unetpipe.curve import curve_table
+from unetpipe.metrics import Overlaps, Pairs, matches
+from unetpipe.report.gather import Sample, window_of
+from unetpipe.store import IGNORED, label_path, open_array
 
 FOUND, TRUE, BOTH = (255, 140, 0), (0, 190, 255), (255, 255, 255)
+HIT, MISSED, FALSE = (0, 200, 130), (0, 150, 255), (255, 70, 40)
+SIDE = 1024  # longest side of a picture, pixels
+WHOLE = 4096  # probabilities have no pyramid: planes up to this side are read for a picture
+THUMBNAIL = 96  # side, pixels
+PIXELS = 4  # of a JPEG for each of its bytes, at most
+QUALITIES = (85, 70, 55)  # of JPEG, tried one after the other
+SHARES = {"image": 4, "probability": 2, "outlines": 2, "errors": 2}  # of the bytes of a picture
+MATCH = 0.5  # intersection over union of an object that counts as found
+
+
+class View(NamedTuple):
+    """A part of a plane, at one level of its pyramid."""
+
+    title: str
+    zoom: int  # pixels of the image in one of this
+    image: np.ndarray  # (y, x, 3) uint8
+    probability: np.ndarray | None  # (y, x) uint8
+    objects: np.ndarray | None  # (y, x) ids
+    truth: np.ndarray | None
+    known: np.ndarray | None  # (y, x) bool, where the truth is known
 
 
 def grey(image: np.ndarray, low: list[float], high: list[float]) -> np.ndarray:
@@ -22,67 +47,131 @@ def grey(image: np.ndarray, low: list[float], high: list[float]) -> np.ndarray:
     return (255 * scaled.clip(0, 1)).astype(np.uint8)
 
 
-def outlined(rgb: np.ndarray, objects: np.ndarray, truth: np.ndarray | None = None) -> np.ndarray:
-    """Draw outlines: found orange, true blue, white where both agree.
-
-    Parameters
-    ----------
-    rgb : (y, x, 3) uint8
-    objects, truth : (y, x) int
-        Instance labels.
-    """
-    picture = rgb.copy()
-    found = find_boundaries(objects, mode="inner")
-    picture[found] = FOUND
-    if truth is not None:
-        true = find_boundaries(truth, mode="inner")
-        picture[true] = TRUE
-        picture[true & found] = BOTH
-    return picture
-
-
 def coloured(rgb: np.ndarray, objects: np.ndarray) -> np.ndarray:
     """Fill every object with a colour of its own: (y, x, 3) uint8."""
     return (255 * label2rgb(objects, rgb, alpha=0.35, bg_label=0)).astype(np.uint8)
 
 
-def data_uri(picture: np.ndarray, *, quality: int = 85) -> str:
-    """A picture (y, x, 3) uint8 as a JPEG for the `src` of an image."""
-    packed = io.BytesIO()
-    Image.fromarray(picture).save(packed, "JPEG", quality=quality)
-    return _uri("image/jpeg", packed.getvalue())
+# ---------------------------------------------------------------- what is shown
 
 
-def draw_curves(curves: dict[str, list[list[float | None]]]) -> str:
-    """The loss of every network and, where it was noted, its score over the steps, as a PNG.
+def views(results: Path, sample: Sample, most: int) -> Iterator[View]:
+    """Each series' first plane as a whole; after the first one, if it is reduced, a window of it in full resolution."""
+    for number, (entry, tissue) in enumerate(zip(sample.entries[:most], sample.tissue, strict=False)):
+        sides = [max(entry["shape"][-2:]) >> level for level in range(entry["levels"])]
+        level = next((k for k, side in enumerate(sides) if side <= SIDE), len(sides) - 1)
+        yield _view(results, sample, entry, tissue, level, (slice(None), slice(None)))
+        if not number and level and most > 1:
+            yield _view(results, sample, entry, tissue, 0, window_of(entry, sample.objects))
 
-    Parameters
-    ----------
-    curves : dict of name → points
-        See `curve.curve_table`.
+
+def _view(results: Path, sample: Sample, entry: dict, tissue: dict, level: int, window: tuple[slice, slice]) -> View:
+    store = results / "images" / f"{sample.name}.ome.zarr"
+    image = open_array(store / entry["path"] / str(level))[(0, slice(None), 0, *window)]
+    done = {stage.rule for stage in sample.stages if stage.state == "done"}
+    labels = {}
+    for name, rule in (("objects", "label"), ("truth", "truth"), ("classes", "truth")):
+        folder = label_path(store, entry["path"], name) / str(level)
+        labels[name] = open_array(folder)[(0, 0, *window)] if rule in done else None
+    classes = labels.pop("classes")
+    known = None if classes is None else classes != IGNORED
+    whole = max(entry["shape"][-2:]) <= WHOLE or level == 0
+    array = results / "probabilities" / f"{sample.name}.zarr" / entry["path"]
+    found = _probability(array, level, image.shape[-2:], window) if "predict" in done and whole else None
+    return View(entry["name"], 2**level, grey(image, tissue["low"], tissue["high"]), found, **labels, known=known)
+
+
+def _probability(path: Path, level: int, shape: tuple[int, int], window: tuple[slice, slice]) -> np.ndarray:
+    """Foreground, p × 255; of a coarser level the upper left pixel of each cell."""
+    found = open_array(path)[(0, slice(None), 0, *window)].sum(axis=0, dtype=np.uint16).clip(0, 255).astype(np.uint8)
+    return found[:: 2**level, :: 2**level][: shape[0], : shape[1]]
+
+
+def outlines(objects: np.ndarray | None, truth: np.ndarray | None) -> np.ndarray:
+    """(y, x) uint8: 1 where a found object ends, 2 where a true one does, 3 where both do."""
+    found, true = (0 if ids is None else find_boundaries(ids, mode="inner") for ids in (objects, truth))
+    return np.asarray(1 * found + 2 * true, np.uint8)
+
+
+def errors(objects: np.ndarray, truth: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """(y, x) uint8: 1 in objects that are found and true, 2 in true ones that were missed, 3 in false ones.
+
+    A found object of which more than half lies where the truth is not `known`, (y, x) bool, is none of them.
     """
-    figure = Figure(figsize=(7, 2.6), layout="constrained")
-    axes = figure.subplots()
-    axes.set(xlabel="step", ylabel="weighted cross-entropy", yscale="log")
-    axes.grid(alpha=0.3)
-    scored = {name: [p for p in points if len(p) > 3 and p[3] is not None] for name, points in curves.items()}
-    other = axes.twinx() if any(scored.values()) else None
-    for number, (name, points) in enumerate(curves.items()):
-        steps, losses, *_ = zip(*points, strict=True)
-        axes.plot(steps, losses, color="#d2691e", alpha=max(0.3, 0.7**number))
-        if other and scored[name]:
-            steps, _, _, scores, *_ = zip(*scored[name], strict=True)
-            other.plot(steps, scores, "o-", color="#4682b4", markersize=3, linewidth=0.8)
-            other.set_ylabel("score on images left out", color="#4682b4")
+    apart = np.bincount(objects[~known], minlength=int(objects.max()) + 1)
+    objects = np.where((apart > np.bincount(objects.ravel()) / 2)[objects], 0, objects)
+    table = Overlaps.of(Pairs.of(truth, objects, known))
+    true_hits, found_hits = table.pairs[matches(table, MATCH)].T
+    hit, right = np.isin(truth, table.true_ids[true_hits]), np.isin(objects, table.found_ids[found_hits])
+    codes = np.where((truth > 0) & ~hit, 2, 0)
+    codes[(objects > 0) & ~right] = 3
+    codes[(objects > 0) & right] = 1
+    return codes.astype(np.uint8)
+
+
+def layers(view: View, most: int) -> dict[str, str]:
+    """Data URIs of a view, of `most` bytes together: image, probability, outlines, errors."""
+    packs = {"image": partial(_jpeg, view.image)}
+    if view.probability is not None:
+        packs["probability"] = partial(_jpeg, view.probability)
+    if view.objects is not None or view.truth is not None:
+        packs["outlines"] = partial(_overlay, outlines(view.objects, view.truth), (FOUND, TRUE, BOTH), 255)
+    if view.objects is not None and view.truth is not None and view.known is not None:
+        packs["errors"] = partial(_overlay, errors(view.objects, view.truth, view.known), (HIT, MISSED, FALSE), 150)
+    share = most / sum(SHARES[name] for name in packs)
+    return {name: pack(int(SHARES[name] * share)) for name, pack in packs.items()}
+
+
+def thumbnail(view: View, most: int) -> str:
+    """The image in small."""
+    small = Image.fromarray(view.image)
+    small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
+    return _jpeg(np.asarray(small), most)
+
+
+def pixel_counts(view: View) -> np.ndarray:
+    """(2, 256): pixels of the true background and of the true foreground that have each probability (p × 255)."""
+    if view.zoom > 1 or view.probability is None or view.truth is None or view.known is None:
+        return np.zeros((2, 256), int)
+    true = view.truth > 0
+    return np.stack([np.bincount(view.probability[view.known & part], minlength=256) for part in (~true, true)])
+
+
+# ---------------------------------------------------------------- bytes
+
+
+def _jpeg(picture: np.ndarray, most: int) -> str:
+    """As a JPEG, of lower quality, then smaller, until it has at most so many bytes."""
+    image = Image.fromarray(picture)
+    shrink = min(1.0, (PIXELS * most / (image.width * image.height)) ** 0.5)
+    image = image.resize((int(image.width * shrink) or 1, int(image.height * shrink) or 1), Image.Resampling.BOX)
+    while True:
+        for quality in QUALITIES:
+            uri = _uri("image/jpeg", image, quality=quality)
+            if len(uri) <= most or max(image.size) <= 16:
+                return uri
+        image = image.resize((image.width * 3 // 4 or 1, image.height * 3 // 4 or 1), Image.Resampling.BOX)
+
+
+def _overlay(codes: np.ndarray, colours: tuple, alpha: int, most: int) -> str:
+    """Codes (y, x) in colours as a PNG that is clear where they are 0, halved until it has at most so many bytes."""
+    while True:
+        image = Image.fromarray(codes)
+        image.putpalette([0, 0, 0, *(value for colour in colours for value in colour)])
+        uri = _uri("image/png", image, transparency=bytes([0, *[alpha] * len(colours)]))
+        if len(uri) <= most or max(codes.shape) <= 16:
+            return uri
+        codes = _halved(codes)
+
+
+def _halved(codes: np.ndarray) -> np.ndarray:
+    """The largest code of four, so that lines stay whole."""
+    y, x = (size % 2 for size in codes.shape)
+    padded = np.pad(codes, ((0, y), (0, x)))
+    return padded.reshape(padded.shape[0] // 2, 2, padded.shape[1] // 2, 2).max(axis=(1, 3))
+
+
+def _uri(kind: str, image: Image.Image, **options) -> str:
     packed = io.BytesIO()
-    figure.savefig(packed, format="png", dpi=150, metadata={"Software": None})
-    return _uri("image/png", packed.getvalue())
-
-
-def curve_link(points: list[list[float | None]]) -> str:
-    """The same as a table with tabs, to download."""
-    return _uri("text/tab-separated-values", curve_table(points).encode())
-
-
-def _uri(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64," + base64.b64encode(content).decode()
+    image.save(packed, kind.split("/")[1].upper(), **options)
+    return f"data:{kind};base64," + base64.b64encode(packed.getvalue()).decode()

@@ -30,6 +30,7 @@ def near(paths):
 
 
 SAMPLES = {sample.name: sample for sample in SHEET}
+NAMED = [[name, sample.split] for name, sample in SAMPLES.items()]
 TRAINING = [name for name, sample in SAMPLES.items() if sample.split == "train"]
 PREDICTED = [name for name, sample in SAMPLES.items() if sample.split != "train"]
 SCORED = [name for name in PREDICTED if SAMPLES[name].split in ("val", "test")]
@@ -55,6 +56,7 @@ TABLE = "results/objects/{sample}.parquet"
 OUTLINES = "results/objects/{sample}.geojson.gz"
 CSV = "results/objects/{sample}.csv.gz"
 TIFF = "results/objects/{sample}.ome.tif"
+REPORT = ["results/report.html", "results/report/samples.tsv", "results/report/samples.parquet"]
 
 
 wildcard_constraints:
@@ -157,5 +159,5 @@ def every_stage():
         *NETWORKS,
         *expand([PROBABILITIES, OBJECTS, TABLE, OUTLINES], sample=PREDICTED),
         *(["results/scores.tsv"] if SCORED else []),
-        "results/report.html",
+        *REPORT,
     ]

@@ -84,7 +84,7 @@ rule report:
         networks=NETWORKS,
         scores=["results/scores.tsv"] if SCORED else [],
     output:
-        "results/report.html",
+        REPORT,
     log:
         "logs/report.log",
     benchmark:
@@ -95,9 +95,8 @@ rule report:
         mem_mb=growing(4000),
         runtime=60,
     params:
-        samples=[[name, sample.split] for name, sample in SAMPLES.items()],
+        samples=NAMED,
         config=ordered(config),
-        benchmarks="results/benchmarks",
         revision=REVISIONS["report"],
     script:
         "../scripts/report.py"

@@ -4,9 +4,8 @@ from unetpipe.report import write_report
 log_to(snakemake.log[0])
 write_report(
     snakemake.output[0],
+    results="results",
     samples=snakemake.params.samples,
     config=snakemake.params.config,
     networks=list(snakemake.input.networks),
-    results="results",
-    benchmarks=snakemake.params.benchmarks,
 )
