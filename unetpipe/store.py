@@ -76,11 +76,30 @@ def _chunk_shapes(shape, chunk, shard):
     return (*ones, chunk, chunk), (1, *channels, *ones[1 + len(channels) :], *plane)
 
 
+class Array(zarr.Array):
+    """An array of which a number among the indices may take an axis away.
+
+    zarrs 0.2.3 alone takes the axes of one shard for those of the next, where a number stands beside a window of whose
+    first shard there is one row: it gets windows instead.
+    """
+
+    def __getitem__(self, selection):
+        """Read as NumPy does."""
+        parts = selection if isinstance(selection, tuple) else (selection,)
+        windows = tuple(slice(part, part + 1 or None) if _is_number(part) else part for part in parts)
+        places = tuple(0 if _is_number(part) else ... if part is ... else slice(None) for part in parts)
+        return super().__getitem__(windows)[places]
+
+
+def _is_number(part) -> bool:
+    return isinstance(part, int | np.integer)
+
+
 def open_array(path, mode: str = "r"):
     """Open one array of a store by its path."""
     if not (Path(path) / "zarr.json").exists():
         raise FileNotFoundError(f"no array at {path}; run the stage that writes it again")
-    return zarr.open_array(str(path), mode=mode)
+    return Array(zarr.open_array(str(path), mode=mode).async_array)
 
 
 def write_region(array, region: tuple[slice, ...], values: np.ndarray) -> list[Path]:
