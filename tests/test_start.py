@@ -108,14 +108,15 @@ class TestRows:
             assert label == image.replace(".tif", "_mask.tif")
 
     def test_names_with_wildcards_mean_themselves(self):
-        for name in ("a[1]{x},y*.tif", "a1.tif", "a2.tif", "a3.tif"):
-            image, labels = discs((50, 60), seed=1)
-            write(f"images/{name}", image)
-            write(f"truth/{name}", labels)
-        samples, _ = init("--images", "images", "--labels", "truth")
+        tiles = [f"images/slide{{{n}}} [x={n},y=*].tif" for n in range(8)]  # QuPath names tiles much like this
+        truth = [path.replace(".tif", "-labelled.tif") for path in tiles]
+        for path in [*tiles, *truth, "images/slide{1} [x=1,y=77].tif"]:
+            write(path, discs((50, 60), seed=1)["labelled" in path])
+        samples, _ = init("--images", *tiles, "--labels", *truth)
         files = [path for sample in samples.values() for path in sample.files]
-        assert sorted(names(files)) == ["a1.tif", "a2.tif", "a3.tif", "a[1]{x},y*.tif"]
-        assert all(names(sample.files) == names(sample.labels) for sample in samples.values())
+        assert sorted(names(files)) == names(tiles)
+        labels = [path for sample in samples.values() for path in sample.labels]
+        assert labels == [path.replace(".tif", "-labelled.tif") for path in files]
 
     def test_a_large_image_is_a_sample_of_its_own(self):
         write_pairs(Path("data"), [(60, 60)] * 3)
@@ -243,6 +244,7 @@ class TestGuesses:
         (["a.tif", "b.tif"], ["a_mask.tif", "b_mask.tif"]),
         (["a_img.tif", "b_img.tif"], ["a_cp_masks.png", "b_cp_masks.png"]),
         (["x/1/a.tif", "x/2/a.tif"], ["y/1/a.tif", "y/2/a.tif"]),
+        (["imagesTr/a_0000.tif", "imagesTr/b_0000.tif"], ["labelsTr/a.tif", "labelsTr/b.tif"]),
         (["train/images/a.tif", "more/b.tif"], ["train/labels/a.tif", "train/labels/b.tif"]),
     ],
 )

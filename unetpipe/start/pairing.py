@@ -13,8 +13,8 @@ from unetpipe.readers import SUFFIXES
 WORDS = frozenset(
     {"annotation", "annotations", "cp", "gt", "id", "ids", "identities", "image", "images", "img", "instance"}
     | {"instances", "label", "labelled", "labels", "mask", "masks", "object", "objects", "raw", "seg", "segmentation"}
-    | {"simple", "truth"}
-)  # of a file's name that say what it is, not which: a_img.tif and a_cp_masks.png are both a
+    | {"simple", "truth", "0000"}
+)  # of a file's name that say what it is, not which: a_img.tif, a_0000.tif (nnU-Net) and a_cp_masks.png are all a
 
 
 class Source(NamedTuple):
@@ -118,10 +118,13 @@ def natural(name: str) -> list[tuple[int, str]]:
 
 def _match(images: Mapping[Source, Key], labels: Mapping[Source, Key]) -> tuple[dict[Source, Source | None], list[str]]:
     """Images with the labels of equal key; and what is left over or ambiguous."""
+    named: dict[Key, list[Source]] = {}
+    for image, key in images.items():
+        named.setdefault(key, []).append(image)
     by_key: dict[Key, Source] = {}
     alone, problems = [], []
     for label, key in labels.items():
-        same = [image for image, other in images.items() if other == key]
+        same = named.get(key, [])
         if not same:
             alone.append(label)
         elif len(same) > 1:

@@ -11,6 +11,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,28 +75,27 @@ def make_rows(images: Sequence[Image], base: Path) -> list[Row]:
     ends = _ends([_relative(image.source, base) for image in images])
     rows = []
     for part in ([image for image in images if image.label], [image for image in images if not image.label]):
-        patterns = Patterns([image for image in part if not _is_special(image)], base)
-        for (split, group, sized, own), members in _together(part, patterns).items():
-            single = own or (split == "predict" and len(members) == 1)
-            name = _own_name(members[0], base, ends) if single else f"{split}-{group}" if group else split
-            rows.append(Row(_plain(name), *patterns.of(members), split, group, sized))
+        patterns = Patterns([image for image in part if image.pixels < LARGE], base)
+        for (split, group, _), members in _together(part).items():
+            if len(members) > 1 and (named := patterns.of(members)):
+                rows.append(Row(_plain(f"{split}-{group}" if group else split), *named, split, group, members[0].sized))
+                continue
+            for image in members:
+                shared = image.pixels < LARGE and len(members) == 1 and split != "predict"
+                name = (f"{split}-{group}" if group else split) if shared else _own_name(image, base, ends)
+                rows.append(Row(_plain(name), *patterns.alone(image), split, image.group, image.sized))
     order = ("train", "val", "test", "predict")
     return _distinct(sorted(rows, key=lambda row: order.index(row.split)))
 
 
-def _together(images: Sequence[Image], patterns: "Patterns") -> dict[tuple, list[Image]]:
-    """Images by split, group, whether they are sized, and the image itself where it is a row of its own."""
+def _together(images: Sequence[Image]) -> dict[tuple, list[Image]]:
+    """Images that may share a row, by split and group."""
     found: dict[tuple, list[Image]] = {}
     for image in images:
-        alone = _is_special(image) or not patterns
-        group = image.group if image.split == "train" or alone else ""
-        found.setdefault((image.split, group, image.sized, image.source if alone else None), []).append(image)
+        group = image.group if image.split == "train" else ""
+        own = image.source if image.pixels >= LARGE else image.sized
+        found.setdefault((image.split, group, own), []).append(image)
     return found
-
-
-def _is_special(image: Image) -> bool:
-    """Too large to share a row, or named with characters that patterns take for wildcards."""
-    return image.pixels >= LARGE or any(SPECIAL.search(str(source)) for source in (image.source, image.label))
 
 
 def _relative(source: Source, base: Path) -> str:
@@ -123,42 +123,43 @@ def _distinct(rows: Sequence[Row]) -> list[Row]:
 
 
 class Patterns:
-    """Names several files at once: what comes before and after what differs, of images and of labels.
-
-    False where that cannot be: labels are named otherwise than their images, or lie in arrays of several names.
-    """
+    """Names several images at once: by what their paths, and those of their labels, begin and end with."""
 
     def __init__(self, images: Sequence[Image], base: Path):
         self.base = base
         self.ends = _ends([_relative(image.source, base) for image in images])
         pairs = [(self._key(image.source), _relative(image.label, base)) for image in images if image.label]
         self.label_ends = _label_ends(pairs)
-        arrays = ({image.source.inside for image in images}, {image.label.inside for image in images if image.label})
-        self.same = all(len(names) < 2 for names in arrays)
-
-    def __bool__(self) -> bool:
-        return self.same and self.label_ends is not None
 
     def _key(self, source: Source) -> str:
         """What tells an image from the others."""
         path = _relative(source, self.base)
         return path[len(self.ends[0]) : len(path) - len(self.ends[1])]
 
-    def of(self, images: Sequence[Image]) -> tuple[str, str]:
-        """Path and labels of a row."""
-        image, label, *_ = images[0]
-        inside = [f":/{source.inside}" if source and source.inside else "" for source in (image, label)]
-        if len(images) == 1:
-            named = [_escaped(_relative(source, self.base)) if source else "" for source in (image, label)]
-            return named[0] + inside[0], named[1] + inside[1]
-        keys = [self._key(one.source) for one in images]
-        listed = f"{{{','.join(keys)}}}"
-        found = set(find("*".join(self.ends), self.base).values())
-        every = found == {self.base / _relative(one.source, self.base) for one in images}
-        path = ("*" if every else listed).join(self.ends) + inside[0]
-        if not label or not self.label_ends:
-            return path, ""
-        return path, (listed if "/" in listed else "*").join(self.label_ends) + inside[1]
+    def alone(self, image: Image) -> tuple[str, str]:
+        """Path and labels of one image."""
+        path, labels = (_escaped(_relative(source, self.base)) if source else "" for source in image[:2])
+        return path + _array(image.source), labels + _array(image.label)
+
+    def of(self, images: Sequence[Image]) -> tuple[str, str] | None:
+        """Path and labels of several; None if no pattern means them and nothing else."""
+        arrays = {(_array(image.source), _array(image.label)) for image in images}
+        if self.label_ends is None or len(arrays) > 1:
+            return None
+        (array, label_array), annotated = arrays.pop(), images[0].label is not None
+        wanted = {self.base / _relative(i.source, self.base): i.label and i.label.path.absolute() for i in images}
+        listed = ",".join(SPECIAL.sub("?", self._key(image.source)) for image in images)
+        for middle, label_middle in product(("*", f"{{{listed}}}"), repeat=2):
+            path = middle.join(map(_escaped, self.ends))
+            labels = label_middle.join(map(_escaped, self.label_ends)) if annotated else ""
+            beside = find(labels, self.base) if annotated else {}
+            if {file: beside.get(key) for key, file in find(path, self.base).items()} == wanted:
+                return path + array, labels + label_array
+        return None
+
+
+def _array(source: Source | None) -> str:
+    return f":/{source.inside}" if source and source.inside else ""
 
 
 def _escaped(path: str) -> str:
