@@ -216,7 +216,7 @@ class TestGuesses:
         assert config["weights"] == {"gap": 0}
         assert config["label"]["expand"] == 0
 
-    def test_volumes_in_arrays_of_files(self):
+    def test_volumes_in_arrays_of_files(self, capsys):
         for number in range(2):
             image, labels = discs((12, 40, 40), seed=number, radius=5)
             with h5py.File(f"v{number}.h5", "w") as file:
@@ -227,6 +227,7 @@ class TestGuesses:
             ("raw", "label", "train"),
             ("raw", "label", "test"),
         }
+        assert "planes are then 1 µm apart" in capsys.readouterr().out
 
     def test_channels_are_named_to_choose_from(self):
         tifffile.imwrite(

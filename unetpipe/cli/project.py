@@ -70,9 +70,26 @@ def _init(options) -> None:
 
     wanted = {name: getattr(options, name) for name in ("group", "pixel_size", "seed")}
     begun = begin(options.project, options.images, options.labels, **wanted)
+    config = options.project / "config.yaml"
+    settings = read_config(config)
+    _say_found(begun, options.seed)
+    if begun.unsized and not options.pixel_size:
+        said = f"pixel size of {begun.unsized} images unknown: fill the column of the sheet, or begin with --pixel-size"
+        print(f"{said}; until then, columns in µm stay empty")
+    if begun.unsized and settings["dimensions"] == 3:
+        print("that is the size along y and x, planes are then 1 µm apart: better save volumes with their voxel size")
+    _say_written(begun)
+    _, problems = load_project(settings, options.project)
+    if problems:
+        print(f"before it runs, mend\n{problems}")
+    print(f"next:\n  unetpipe doctor {config}\n  unetpipe run {options.project}")
+
+
+def _say_found(begun, seed: int) -> None:
+    """How many images are in each split and why, and what the labels are."""
     splits = Counter(image.split for image in begun.images)
     print(", ".join(f"{splits[split]} {split}" for split in SPLITS if splits[split]), "images", end="")
-    print(f"; splits drawn with seed {options.seed}" if begun.annotations and not begun.likeness else "")
+    print(f"; splits drawn with seed {seed}" if begun.annotations and not begun.likeness else "")
     if begun.likeness:
         near, far = begun.likeness
         print(
@@ -81,19 +98,14 @@ def _init(options) -> None:
         )
     if begun.annotations:
         print(f"labels: {begun.annotations.kind} (guessed: {begun.annotations.reason})")
-    if begun.unsized:
-        said = f"pixel size of {begun.unsized} images unknown: fill the column of the sheet, or begin with --pixel-size"
-        print(f"{said}; until then, columns in µm stay empty")
+
+
+def _say_written(begun) -> None:
     for path in begun.written:
         print(f"wrote {path}")
     for path, difference in begun.kept.items():
         print(f"kept {path}, which is {'not as it would be written:' if difference else 'as it would be written'}")
         print(difference, end="\n" if difference else "")
-    config = options.project / "config.yaml"
-    _, problems = load_project(read_config(config), options.project)
-    if problems:
-        print(f"before it runs, mend\n{problems}")
-    print(f"next:\n  unetpipe doctor {config}\n  unetpipe run {options.project}")
 
 
 def _run(options) -> None:

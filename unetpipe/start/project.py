@@ -25,7 +25,7 @@ class Begun(NamedTuple):
     images: list[Image]
     annotations: Annotations | None
     likeness: tuple[float, float] | None  # see `sequence.neighbours_alike`
-    unsized: int  # images whose pixel size is not known
+    unsized: int  # images whose files do not say how large a pixel is
     written: list[Path]
     kept: dict[Path, str]  # files that were there before, and how what would have been written differs from them
 
@@ -85,7 +85,7 @@ def begin(
         ),
     }
     written, kept = _write(texts)
-    unsized = 0 if pixel_size else sum(not image.sized for image in found)
+    unsized = sum(not image.sized for image in found)
     return Begun(found, annotations, likeness, unsized, written, kept)
 
 
