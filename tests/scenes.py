@@ -1,5 +1,7 @@
 """Small images with truth on disk, and the stages run over them without Snakemake."""
 
+import uuid
+
 import numpy as np
 import tifffile
 
@@ -35,6 +37,24 @@ def write_pairs(folder, shapes, *, seed=0, spacing=None):
             tifffile.imwrite(path, pixels, **volume)
             paths[name].append(str(path))
     return paths["images"], paths["labels"]
+
+
+def write_several(folder, volume):
+    """An OME-TIFF of one file for each slice."""
+    names = [f"urn:uuid:{uuid.UUID(int=number + 1)}" for number in range(len(volume))]
+    planes = "".join(
+        f'<TiffData IFD="0" FirstZ="{z}" PlaneCount="1"><UUID FileName="z{z}.ome.tif">{name}</UUID></TiffData>'
+        for z, name in enumerate(names)
+    )
+    z, y, x = volume.shape
+    sides = f'DimensionOrder="XYZCT" Type="uint8" SizeX="{x}" SizeY="{y}" SizeZ="{z}" SizeC="1" SizeT="1"'
+    for number, name in enumerate(names):
+        xml = (
+            f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="{name}"><Image ID="Image:0">'
+            f'<Pixels ID="Pixels:0" {sides}><Channel ID="Channel:0:0"/>{planes}</Pixels></Image></OME>'
+        )
+        tifffile.imwrite(folder / f"z{number}.ome.tif", volume[number], description=xml, metadata=None)
+    return [folder / f"z{number}.ome.tif" for number in range(z)]
 
 
 def prepare(folder, shapes, *, seed=0, spacing=None, dimensions=2):

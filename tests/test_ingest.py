@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 import time
-import uuid
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ import pytest
 import tifffile
 import zarr
 from PIL import Image
-from scenes import SIDES, prepare, write_pairs
+from scenes import SIDES, prepare, write_pairs, write_several
 from skimage.measure import block_reduce
 
 from unetpipe.ingest import ingest
@@ -302,24 +301,6 @@ def test_reading_a_tiff_directly_equals_reading_it_through_its_store(tmp_path, d
                 window = tuple(slice(int(low * n), max(int(low * n) + 1, int(high * n))) for n in series.shape)
                 np.testing.assert_array_equal(Planes(series)[window], as_zarr(series)[window])
     assert fits >= 3
-
-
-def write_several(folder, volume):
-    """An OME-TIFF of one file for each slice."""
-    names = [f"urn:uuid:{uuid.UUID(int=number + 1)}" for number in range(len(volume))]
-    planes = "".join(
-        f'<TiffData IFD="0" FirstZ="{z}" PlaneCount="1"><UUID FileName="z{z}.ome.tif">{name}</UUID></TiffData>'
-        for z, name in enumerate(names)
-    )
-    z, y, x = volume.shape
-    sides = f'DimensionOrder="XYZCT" Type="uint8" SizeX="{x}" SizeY="{y}" SizeZ="{z}" SizeC="1" SizeT="1"'
-    for number, name in enumerate(names):
-        xml = (
-            f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="{name}"><Image ID="Image:0">'
-            f'<Pixels ID="Pixels:0" {sides}><Channel ID="Channel:0:0"/>{planes}</Pixels></Image></OME>'
-        )
-        tifffile.imwrite(folder / f"z{number}.ome.tif", volume[number], description=xml, metadata=None)
-    return [folder / f"z{number}.ome.tif" for number in range(z)]
 
 
 def test_a_series_over_several_files_is_read_once(tmp_path):

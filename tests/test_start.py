@@ -11,7 +11,7 @@ import pytest
 import tifffile
 import yaml
 from PIL import Image
-from scenes import discs, write_pairs
+from scenes import discs, write_pairs, write_several
 
 from unetpipe.cli import main
 from unetpipe.config import load_project, read_config
@@ -125,6 +125,12 @@ class TestRows:
         assert names(samples["slide"].files) == ["slide.tif"]
         assert {"train", "test"} < set(samples)
         assert len(samples["train"].files) == 2
+
+    def test_files_that_are_one_image_are_one(self):
+        Path("data").mkdir()
+        write_several(Path("data"), np.random.default_rng(0).integers(0, 255, (3, 40, 50)).astype(np.uint8))
+        main(["init", "my", "--images", "data"])
+        assert Path("my/samples.tsv").read_text().splitlines()[1:] == ["z0\tz0.ome.tif\t\tpredict\t"]
 
     def test_groups_never_straddle_splits(self):
         for number in range(12):

@@ -65,7 +65,7 @@ def begin(
     held = {source: inspect(*source) for source in pairs}
     held |= {label: inspect(*label, palette=False) for label in pairs.values() if label}
     _raise([_refused(source, row) for source, rows in held.items() for row in rows if row["problem"]])
-    pairs = {image: label for image, label in pairs.items() if not _is_continued(image, held)}
+    pairs = _first_files(pairs, held)
     _raise([*_misfits(pairs, held), *_other_channels(pairs, held)])
     found = list(_images(pairs, held, group))
     ordered = [open_series(*image.source)[0] for image in found if image.label and not image.group]
@@ -100,10 +100,12 @@ def _refused(source: Source, row: dict) -> str:
     return f"{'' if named else f'{source}: '}{row['problem']}; mend it, or leave it out"
 
 
-def _is_continued(image: Source, held: dict) -> bool:
-    """Whether a file is one of several that make a series, and not the first."""
-    files = held[image][0]["files"]
-    return bool(files) and image.path.absolute() != Path(min(files)).absolute()
+def _first_files(pairs: dict, held: dict) -> dict:
+    """Without the files that are read together with one before them, as one image."""
+    kept: dict[tuple, Source] = {}
+    for image in pairs:
+        kept.setdefault(tuple(held[image][0]["files"]) or (image,), image)
+    return {image: pairs[image] for image in kept.values()}
 
 
 def _misfits(pairs: dict, held: dict) -> Iterator[str]:
