@@ -73,12 +73,10 @@ class TestRun:
         assert started[0][1:] == ["-m", "snakemake", *files, *given]
 
     def test_the_exit_code_is_that_of_snakemake(self, tmp_path):
-        """Also where it refuses an option."""
         (tmp_path / "config.yaml").write_text("")
-        command = [sys.executable, "-c", "from unetpipe.cli import main; main()", "run", tmp_path, "--no-such-option"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 2
-        assert "unrecognized arguments: --no-such-option" in done.stderr
+        (tmp_path / "snakemake.py").write_text("import sys; sys.exit(len(sys.argv))")  # begins faster than the real one
+        command = [sys.executable, "-c", "from unetpipe.cli import main; main()", "run", ".", "--unlock"]
+        assert subprocess.run(command, cwd=tmp_path, check=False).returncode == 8
 
     def test_a_folder_without_config(self, tmp_path, started):
         assert f"{tmp_path}/config.yaml does not exist; write it with unetpipe init" in refused("run", tmp_path)
