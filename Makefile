@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.setup
 
-.PHONY: setup demo test check bench clean
+.PHONY: setup demo test check bench faults clean
 
 setup: $(SETUP)
 
@@ -31,7 +31,10 @@ check: $(SETUP)
 	$(BIN)/mypy
 
 bench: $(SETUP)
-	for script in $(filter-out benchmarks/ablation.py benchmarks/volume.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$script || exit 1; done
+	for script in $(filter-out benchmarks/ablation.py benchmarks/volume.py benchmarks/faults.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$script || exit 1; done
+
+faults: $(SETUP)
+	PYTHONPATH=tests $(BIN)/python benchmarks/faults.py
 
 clean:
 	rm -rf .venv .snakemake runs *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

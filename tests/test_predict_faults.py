@@ -1,7 +1,6 @@
 """Prediction that is killed, runs out of disk, or is started twice loses and repeats nothing, and ends the same."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -9,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import disturbed
 import numpy as np
 import pytest
 import torch
@@ -122,14 +122,10 @@ def test_the_second_process_on_one_part_is_refused(made, tmp_path):
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 256 KiB, where one can be mounted."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount, umount = shutil.which("mount"), shutil.which("umount")
-    command = [mount, "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder]
-    if os.geteuid() != 0 or not mount or subprocess.run(command, check=False, capture_output=True).returncode:
-        pytest.skip("a tmpfs can be mounted by root only")
-    yield folder
-    subprocess.run([umount, folder], check=True)
+    with disturbed.small_disk(tmp_path / "small", 2**18) as mounted:
+        if not mounted:
+            pytest.skip("a tmpfs can be mounted by root only")
+        yield tmp_path / "small"
 
 
 def test_a_full_disk_is_said_and_after_space_is_made_it_goes_on(made, undisturbed, tmp_path, small_disk):
