@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from disturbed import full, small_disk
 
 from unetpipe.locks import held
 
@@ -48,3 +49,16 @@ def test_file_systems_without_locks_are_warned_of(tmp_path, monkeypatch, caplog)
     with caplog.at_level(logging.WARNING), held(tmp_path / ".lock"):
         pass
     assert "no locks on this file system" in caplog.text
+
+
+def test_a_full_disk_is_said_where_nobody_can_even_sign(tmp_path):
+    disk = tmp_path / "disk"
+    with small_disk(disk, 2**16) as mounted:
+        if not mounted:
+            pytest.skip("a tmpfs can be mounted by root only")
+        with (
+            full(disk, 0),
+            pytest.raises(OSError, match=r"disk/\.lock cannot be written: its disk is full, 0\.0 of 0 MB"),
+        ):
+            with held(disk / ".lock"):
+                pass

@@ -34,7 +34,7 @@ def held(path: str | Path) -> Iterator[None]:
     path = Path(path)
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a+")  # noqa: SIM115 - closed below
+        file = open(path, "ab", buffering=0)  # noqa: SIM115 - closed below
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -49,8 +49,7 @@ def held(path: str | Path) -> Iterator[None]:
             logger.warning("%s: no locks on this file system; see to it that no second run writes there", path.parent)
         with explained(path):
             file.truncate(0)
-            file.write(_own_name())
-            file.flush()
+            file.write(_own_name().encode())
         try:
             yield
         finally:
