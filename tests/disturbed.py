@@ -24,7 +24,7 @@ IMAGE, TRUTH, TISSUE = "images/s.ome.zarr/zarr.json", "truth/s.json", "tissue/s.
 WEIGHTS, NETWORK = "weights/s.zarr/zarr.json", "network/all/network.json"
 STORE, PART, OBJECTS = "probabilities/s.zarr/zarr.json", "probabilities/s.parts/0.json", "objects/s.json"
 TABLE, OUTLINES = "objects/s.parquet", "objects/s.geojson.gz"
-SCORED, REPORT = {"samples": [["s", "test"]]}, {"config": {}, "networks": [NETWORK], "results": ".", "benchmarks": "no"}
+SCORED, REPORT = {"samples": [["s", "test"]]}, {"config": {}, "networks": [NETWORK], "results": "."}
 
 
 class Stage(NamedTuple):
@@ -183,9 +183,8 @@ class Bench:
         return self.end(self.start(name, results, **how))
 
     def copy(self, name: str, folder: Path, when: str = "before") -> Path:
-        """The results before or after a stage, below a folder."""
-        shutil.copytree(self.folder / when / name, folder, dirs_exist_ok=True)
-        return folder / "results"
+        """The results before or after a stage, below a folder; the report names the run by its own."""
+        return Path(shutil.copytree(self.folder / when / name, folder / "run")) / "results"
 
     def needs(self, name: str) -> int:
         """Bytes of a tmpfs that a stage fills."""

@@ -45,7 +45,7 @@ def moment(bench, name):
 def refused(ended, disk, sentence):
     assert ended.code == 1
     assert re.search(
-        rf"(Error|series 0.*): {disk}/results/.* cannot be written: {sentence}.*, then run again", ended.said
+        rf"(Error|series 0.*): {disk}/run/results/.* cannot be written: {sentence}.*, then run again", ended.said
     ), ended.said
     assert "Traceback" not in ended.said
     assert "Logging error" not in ended.said
