@@ -16,8 +16,7 @@ from unetpipe.metrics import Overlaps, Pairs, matches
 from unetpipe.report.gather import Sample, window_of
 from unetpipe.store import IGNORED, label_path, open_array
 
-FOUND, TRUE, BOTH = (255, 140, 0), (0, 190, 255), (255, 255, 255)
-HIT, MISSED, FALSE = (0, 200, 130), (0, 150, 255), (255, 70, 40)
+FOUND, TRUE, BOTH = (255, 130, 0), (0, 150, 255), (0, 220, 130)  # also: false, missed, found and true
 SIDE = 1024  # longest side of a picture, pixels
 WHOLE = 4096  # probabilities have no pyramid: planes up to this side are read for a picture
 THUMBNAIL = 96  # side, pixels
@@ -117,7 +116,7 @@ def layers(view: View, most: int) -> dict[str, str]:
     if view.objects is not None or view.truth is not None:
         packs["outlines"] = partial(_overlay, outlines(view.objects, view.truth), (FOUND, TRUE, BOTH), 255)
     if view.objects is not None and view.truth is not None and view.known is not None:
-        packs["errors"] = partial(_overlay, errors(view.objects, view.truth, view.known), (HIT, MISSED, FALSE), 150)
+        packs["errors"] = partial(_overlay, errors(view.objects, view.truth, view.known), (BOTH, TRUE, FOUND), 150)
     share = most / sum(SHARES[name] for name in packs)
     return {name: pack(int(SHARES[name] * share)) for name, pack in packs.items()}
 
