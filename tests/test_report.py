@@ -137,6 +137,17 @@ def test_what_is_damaged_is_said(begun, tmp_path):
     assert "s.json is not whole JSON" in damaged[4]
 
 
+def test_later_stages_may_outlive_an_earlier_one(begun, tmp_path):
+    """A source that was replaced by a damaged one: the store's root is gone, the table of objects is not."""
+    shutil.copytree(begun, tmp_path / "p")
+    (tmp_path / "p/results/objects").mkdir()
+    table = pd.DataFrame({"series": ["x"], "y_px": [1.0], "x_px": [1.0], "area_px": [5], "probability": [0.9]})
+    table.to_parquet(tmp_path / "p/results/objects/b.parquet")
+    write_report(tmp_path / "page.html", results=tmp_path / "p/results")
+    first = Page((tmp_path / "page.html").read_text()).rows[1]
+    assert first[1:4] == ["b", "predict", "failed"]
+
+
 def test_500_samples_fit_into_15_megabytes(tmp_path, monkeypatch):
     """Grey values of noise, which packs worse than any image; forty samples with the bytes of five hundred."""
     results = tmp_path / "results"

@@ -20,7 +20,7 @@ from unetpipe.store import open_array, read_attributes
 
 WINDOW = 512  # side of what is looked at in full resolution, and of the cells in which objects are counted, pixels
 SIZES = np.arange(-8, 40.25, 0.25)  # edges of the histogram of sizes, log2
-UNREADABLE = (OSError, ValueError, KeyError, RuntimeError)
+UNREADABLE = (OSError, ValueError, LookupError, RuntimeError, TypeError)
 
 
 class Objects(NamedTuple):
@@ -122,7 +122,8 @@ def _sample(results: Path, logs: Path, name: str, split: str, *, trains: bool) -
     stages = {rule: stage(results, logs, rule, name) for rule in expected_rules(split, trains=trains)}
 
     def read(rule: str, function: Callable, *arguments, default: Any) -> Any:
-        if rule not in stages or stages[rule].state != DONE:
+        needed = {"ingest", rule}
+        if not needed <= stages.keys() or any(stages[one].state != DONE for one in needed):
             return default
         try:
             return function(*arguments)
