@@ -66,6 +66,19 @@ def test_a_second_run_does_nothing(finished):
     assert finished.planned() == {}
 
 
+def test_snakemake_reports_too(finished, tmp_path):
+    code, said = finished.run("--report", tmp_path / "run.html")
+    assert code == 0, said
+    page = (tmp_path / "run.html").read_text()
+    for caption in (
+        "What failed and which samples",
+        "in the order of the report",
+        "with 95 % intervals",
+        "of network all",
+    ):
+        assert caption in page
+
+
 def test_a_changed_threshold_reruns_labels_and_what_follows(project):
     project.config["label"]["threshold"] = 0.6
     assert set(project.planned()) == AFTER_LABEL

@@ -12,7 +12,7 @@ rule train:
         pretrained=pretrained_file(),
     output:
         network="results/network/{fold}/network.json",
-        curve="results/network/{fold}/curve.tsv",
+        curve=report("results/network/{fold}/curve.tsv", category="Training", caption="../report/curve.rst"),
     log:
         "logs/train/{fold}.log",
     benchmark:

@@ -55,7 +55,7 @@ rule score:
         probabilities=expand(PROBABILITIES, sample=SCORED),
         tables=expand(TABLE, sample=SCORED),
     output:
-        "results/scores.tsv",
+        report("results/scores.tsv", category="Scores", caption="../report/scores.rst"),
     log:
         "logs/score.log",
     benchmark:
@@ -84,7 +84,9 @@ rule report:
         networks=NETWORKS,
         scores=["results/scores.tsv"] if SCORED else [],
     output:
-        REPORT,
+        report(REPORT[0], category="Report", caption="../report/page.rst"),
+        report(REPORT[1], category="Report", caption="../report/samples.rst"),
+        REPORT[2],
     log:
         "logs/report.log",
     benchmark:
