@@ -33,6 +33,7 @@ RICH = 1_500_000  # of the pictures of one sample, where there are few samples
 DRAWN = 500  # samples that have pictures: the first of the order
 NONE = np.zeros((2, 256), int)
 SMALL = 4_000  # of a thumbnail
+SIDES = (1024, 320)  # of pictures, longest, pixels: where a sample has `PICTURE` bytes, and where it has fewer
 PICTURE = 150_000  # a sample has as many pictures as have so many bytes each
 PICTURES = 6  # and no more than these
 COLUMNS = ("sample", "split", "state", "message", "images", "megapixels", "objects")
@@ -154,7 +155,7 @@ def _draw(root: Path, sample: Sample, most: int) -> Shown:
     drawn: list[dict] = []
     small, counts = "", NONE.copy()
     try:
-        for view in views(root, sample, count):
+        for view in views(root, sample, count, SIDES[most < PICTURE]):
             small = small or thumbnail(view, SMALL)
             counts += pixel_counts(view)
             if len(drawn) < count:

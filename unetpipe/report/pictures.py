@@ -17,13 +17,12 @@ from unetpipe.report.gather import Sample, window_of
 from unetpipe.store import IGNORED, label_path, open_array
 
 FOUND, TRUE, BOTH = (255, 130, 0), (0, 150, 255), (0, 220, 130)  # also: false, missed, found and true
-SIDE = 1024  # longest side of a picture, pixels
-WHOLE = 4096  # probabilities have no pyramid: planes up to this side are read for a picture
+WHOLE = 4  # times the side of a picture: probabilities have no pyramid, and larger planes are not read for one
 THUMBNAIL = 96  # side, pixels
 PIXELS = 4  # of a JPEG for each of its bytes, at most
 QUALITIES = (85, 70, 55)  # of JPEG, tried one after the other
 SHARES = {"image": 4, "probability": 2, "outlines": 2, "errors": 2}  # of the bytes of a picture
-MATCH = 0.5  # intersection over union of an object that counts as found
+MATCH = np.nextafter(0.5, 1)  # intersection over union of a match: above one half there is one partner at most
 
 
 class View(NamedTuple):
@@ -54,17 +53,26 @@ def coloured(rgb: np.ndarray, objects: np.ndarray) -> np.ndarray:
 # ---------------------------------------------------------------- what is shown
 
 
-def views(results: Path, sample: Sample, most: int) -> Iterator[View]:
-    """Each series' first plane as a whole; after the first one, if it is reduced, a window of it in full resolution."""
+def views(results: Path, sample: Sample, most: int, side: int) -> Iterator[View]:
+    """Each series' first plane as a whole, its sides reduced to `side` pixels; and a window of the first series' plane.
+
+    Parameters
+    ----------
+    most : int
+        Series; the window, in full resolution, comes where there are more than one and the plane is reduced.
+    """
     for number, (entry, tissue) in enumerate(zip(sample.entries[:most], sample.tissue, strict=False)):
         sides = [max(entry["shape"][-2:]) >> level for level in range(entry["levels"])]
-        level = next((k for k, side in enumerate(sides) if side <= SIDE), len(sides) - 1)
-        yield _view(results, sample, entry, tissue, level, (slice(None), slice(None)))
+        level = next((k for k, longest in enumerate(sides) if longest <= side), len(sides) - 1)
+        read = sides[0] <= WHOLE * side
+        yield _view(results, sample, entry, tissue, level, (slice(None), slice(None)), probable=read)
         if not number and level and most > 1:
-            yield _view(results, sample, entry, tissue, 0, window_of(entry, sample.objects))
+            yield _view(results, sample, entry, tissue, 0, window_of(entry, sample.objects), probable=True)
 
 
-def _view(results: Path, sample: Sample, entry: dict, tissue: dict, level: int, window: tuple[slice, slice]) -> View:
+def _view(
+    results: Path, sample: Sample, entry: dict, tissue: dict, level: int, window: tuple[slice, slice], *, probable: bool
+) -> View:
     store = results / "images" / f"{sample.name}.ome.zarr"
     image = open_array(store / entry["path"] / str(level))[(0, slice(None), 0, *window)]
     done = {stage.rule for stage in sample.stages if stage.state == "done"}
@@ -74,9 +82,8 @@ def _view(results: Path, sample: Sample, entry: dict, tissue: dict, level: int, 
         labels[name] = open_array(folder)[(0, 0, *window)] if rule in done else None
     classes = labels.pop("classes")
     known = None if classes is None else classes != IGNORED
-    whole = max(entry["shape"][-2:]) <= WHOLE or level == 0
     array = results / "probabilities" / f"{sample.name}.zarr" / entry["path"]
-    found = _probability(array, level, image.shape[-2:], window) if "predict" in done and whole else None
+    found = _probability(array, level, image.shape[-2:], window) if "predict" in done and probable else None
     return View(entry["name"], 2**level, grey(image, tissue["low"], tissue["high"]), found, **labels, known=known)
 
 
