@@ -35,6 +35,7 @@ bench: $(SETUP)
 
 faults: $(SETUP)
 	PYTHONPATH=tests $(BIN)/python benchmarks/faults.py
+	$(BIN)/python -m pytest -m long
 
 clean:
 	rm -rf .venv .snakemake runs *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

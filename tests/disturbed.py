@@ -16,7 +16,7 @@ import tifffile
 from scenes import SIDES, discs
 
 SHAPE = (250, 300)
-LEARN = {"depth": 1, "features": 4, "tile": 40, "batch": 2, "steps": 20, "learning_rate": 0.02, "normalise": True}
+LEARN = {"depth": 1, "features": 4, "tile": 40, "batch": 2, "steps": 10, "learning_rate": 0.02, "normalise": True}
 LEARN |= {"precision": "float32", "compile": False, "dropout": 0.1}
 SAMPLE, WORKERS = {"sample": "s"}, {"sample": "s", "workers": 2}
 PREDICTED = {**SAMPLE, "block": 64}

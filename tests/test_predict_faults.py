@@ -109,7 +109,7 @@ def test_four_processes_leave_the_bytes_of_one(made, undisturbed, tmp_path):
 
 
 def test_the_second_process_on_one_part_is_refused(made, tmp_path):
-    with start(made, tmp_path, pause=0.2) as first:
+    with start(made, tmp_path, pause=10) as first:
         while not (tmp_path / "calls").exists() and first.poll() is None:
             time.sleep(0.01)
         with start(made, tmp_path) as second:

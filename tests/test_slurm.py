@@ -1,6 +1,7 @@
 """The workflow on a real Slurm of one machine, through profiles/slurm: the same bytes, and nothing lost to faults.
 
 Two CPU nodes and two GPU nodes with two stand-in GPUs each: arithmetic stays on the CPU, which the profile says.
+Most of the time is spent waiting, so a training and a prediction meet their faults side by side.
 """
 
 import os
@@ -10,12 +11,16 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import yaml
-from projects import ROOT, draw_data
+from jobs import Prediction, Training, ask
+from projects import ROOT, Project, draw_data
 
 from unetpipe.doctor import examine_cluster
+from unetpipe.network import UNet
+from unetpipe.saved import save_network
 
 LAB = ROOT.parent / "shared" / "slurm" / "slurm-local.sh"
 pytestmark = [
@@ -24,6 +29,8 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a Slurm"),
 ]
 ENVIRONMENT = {**os.environ, "SLURM_LAB": "/tmp/unetpipe-slurm-test"}  # noqa: S108 - a socket's path has to be short
+NETWORK = "results/network/all/network.json"
+PROBABILITIES = "results/probabilities/slide.zarr/zarr.json"
 PATIENCE = 600  # seconds; a machine may be slow
 
 
@@ -39,10 +46,6 @@ def cluster():
         ask("scontrol", "update", f"partitionname={partition}", "MaxTime=INFINITE")
     yield
     subprocess.run([LAB, "wipe"], env=ENVIRONMENT, capture_output=True, check=False)
-
-
-def ask(*command):
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.fixture(scope="module")
@@ -61,14 +64,31 @@ def profile(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory):
-    """What this machine makes of the project without a scheduler."""
-    project = draw_data(tmp_path_factory.mktemp("local"))
-    project.config["train"]["steps"] = 150
-    project.rows = [row for row in project.rows if not row.startswith("slide")]
-    code, said = project.run("--set-threads", "train=1", "predict_part=1")
-    assert code == 0, said
-    return project
+def references(tmp_path_factory):
+    """What this machine makes of two projects without a scheduler: a whole chain; a slide of 72 blocks, predicted."""
+    chain, slide = (draw_data(tmp_path_factory.mktemp(name)) for name in ("chain", "slide"))
+    chain.config["train"] |= {"steps": 150, "batch": 2}
+    chain.rows = [row for row in chain.rows if not row.startswith("slide")]
+    network = slide.folder / "given" / "network.json"
+    save_network(UNet(depth=2, features=4, dropout=0.0), network, {"precision": "float32", "percentiles": [1, 99]})
+    slide.config |= {"network": str(network), "predict": {"block": 128, "views": 8}}
+    slide.rows = [row for row in slide.rows if row.startswith(("sample", "slide"))]
+    alone = ("--set-threads", "train=1", "predict_part=1")
+    with ThreadPoolExecutor() as pool:
+        runs = [pool.submit(chain.run, *alone), pool.submit(slide.run, PROBABILITIES, *alone)]
+    for code, said in (run.result() for run in runs):
+        assert code == 0, said
+    return chain, slide
+
+
+@pytest.fixture(scope="module")
+def local(references):
+    return references[0]
+
+
+@pytest.fixture(scope="module")
+def predicted(references):
+    return references[1]
 
 
 @pytest.fixture
@@ -76,16 +96,26 @@ def project(local, tmp_path):
     """The same project, before any job."""
     ignored = shutil.ignore_patterns("results", ".snakemake", "logs")
     shutil.copytree(local.folder, tmp_path / "p", ignore=ignored, copy_function=shutil.copy2)
-    return type(local)(tmp_path / "p", local.config, local.rows)
+    return Project(tmp_path / "p", local.config, local.rows)
 
 
 @pytest.fixture
 def untrained(local, tmp_path):
     """The same project, of which only the network is missing."""
-    shutil.copytree(local.folder, tmp_path / "p", copy_function=shutil.copy2)
-    shutil.rmtree(tmp_path / "p" / "results" / "network")
-    shutil.rmtree(tmp_path / "p" / "logs")
-    return type(local)(tmp_path / "p", local.config, local.rows)
+    return copied(local, tmp_path / "untrained", "network")
+
+
+@pytest.fixture
+def unpredicted(predicted, tmp_path):
+    """The slide, of which only the prediction is missing."""
+    return copied(predicted, tmp_path / "unpredicted", "probabilities")
+
+
+def copied(project, folder, missing):
+    shutil.copytree(project.folder, folder, copy_function=shutil.copy2)
+    shutil.rmtree(folder / "results" / missing)
+    shutil.rmtree(folder / "logs")
+    return Project(folder, project.config, project.rows)
 
 
 def start(project, profile, *targets):
@@ -120,19 +150,13 @@ def wait_for(sign):
         time.sleep(0.2)
 
 
-def learning(project):
-    """Whether its training is about to take steps."""
-    log = project.folder / "logs" / "train" / "all.log"
-    return log.exists() and re.search(r"\d+ steps: ", log.read_text()) is not None
-
-
 @pytest.mark.usefixtures("cluster")
 class TestOnSlurm:
     """In this order: the first also tells that the profile works at all."""
 
     def test_the_whole_chain_ends_as_without_a_scheduler(self, profile, local, project):
         code = ended(start(project, profile))
-        assert code == 0, (project.folder / "driver.log").read_text()
+        assert code == 0, said(project)
         assert project.digests() == local.digests()
         wait_for(lambda: not {"PENDING", "RUNNING", "COMPLETING"} & {state for _, state, *_ in jobs(project.folder)})
         done = jobs(project.folder)
@@ -145,52 +169,102 @@ class TestOnSlurm:
         assert project.planned() == {}
 
     def test_the_doctor_finds_what_a_site_refuses(self, profile, local):
-        def said():
+        def examined():
             return "\n".join(map(str, examine_cluster(profile, local.folder / "config.yaml", local.folder)))
 
-        text = said()
+        text = examined()
         assert "✗" not in text
         assert text.count("a short job ran, saw the folder and 0 GPUs") == 2
         ask("scontrol", "update", "partitionname=cpu", "MaxTime=60")
-        text = said()
+        text = examined()
         ask("scontrol", "update", "partitionname=cpu", "MaxTime=INFINITE")
         assert "partition cpu ends jobs after 60 min; set runtime of ingest to at most 60" in text
         assert "✓ mask: 2 cores, 2000 MB, 60 min" in text
 
-    def test_a_preempted_training_goes_on_with_the_same_weights(self, profile, local, untrained):
-        driver = start(untrained, profile, NETWORK)
-        wait_for(lambda: learning(untrained))
-        send(untrained, signal.SIGSTOP)  # so that it does not end before; Slurm wakes what it ends
-        rival = ["sbatch", "-p", "preempt", "-A", "lab", "--gres=gpu:2", "-o", "/dev/null", "--wrap", "sleep 3"]
-        for node in ("g1", "g2"):
-            ask(*rival, "-w", node)
-        assert ended(driver) == 0, (untrained.folder / "driver.log").read_text()
-        assert re.search(r"going on from step \d+", (untrained.folder / "logs" / "train" / "all.log").read_text())
+    @pytest.mark.parametrize(
+        "last", ["PREEMPTED", pytest.param("TIMEOUT", marks=pytest.mark.long)], ids=["preempted", "past the run time"]
+    )
+    def test_jobs_that_meet_one_fault_after_the_other_end_as_without(
+        self, profile, local, predicted, untrained, unpredicted, tmp_path, last
+    ):
+        """Out of memory, cancelled, on a node that dies, and the last one: each has gone on by the next."""
+        site = edited(profile, tmp_path, "200 if attempt < 2 else 1600")
+        drivers = start(untrained, site, NETWORK), start(unpredicted, site, PROBABILITIES)
+        jobs = Training(untrained), Prediction(unpredicted)
+        for fault in (cancel, kill_their_node, preempt if last == "PREEMPTED" else end_their_time):
+            stop_in_the_middle(*jobs)
+            known = jobs[1].finished()
+            fault(*jobs)
+        assert [ended(driver) for driver in drivers] == [0, 0], said(untrained) + said(unpredicted)
         assert network(untrained) == network(local)
+        assert unpredicted.digests() == predicted.digests()
+        assert re.search(r"going on from step \d+", jobs[0].log())
+        assert int(re.search(r"/(\d+) blocks of predict", jobs[1].log())[1]) <= 72 - known
+        for job in jobs:
+            assert job.states() == {"FAILED", "CANCELLED by 0", "NODE_FAIL", last, "COMPLETED"}
+            assert "SLURM status is: 'CANCELLED'" in said(job.project)
 
     def test_a_driver_killed_beside_its_jobs_starts_none_of_them_twice(self, profile, local, untrained):
-        driver = start(untrained, profile, NETWORK)
-        wait_for(lambda: learning(untrained))
-        send(untrained, signal.SIGSTOP)
+        driver, job = start(untrained, profile, NETWORK), Training(untrained)
+        stop_in_the_middle(job)
         os.killpg(driver.pid, 9)
         assert untrained.run("--unlock")[0] == 0
         driver = start(untrained, profile, NETWORK)
         wait_for(lambda: "is being written by process" in logs(untrained))
-        send(untrained, signal.SIGCONT)
+        job.send(signal.SIGCONT)
         code = ended(driver)
         if code:  # the orphan outlived the three jobs that were refused
             code = ended(start(untrained, profile, NETWORK))
-        assert code == 0, (untrained.folder / "driver.log").read_text()
+        assert code == 0, said(untrained)
         assert network(untrained) == network(local)
 
 
-NETWORK = "results/network/all/network.json"
+def edited(profile, folder, memory):
+    """That profile, with the memory of jobs on a GPU as an expression, and an attempt for each fault."""
+    content = yaml.safe_load((profile / "config.yaml").read_text())
+    for rule in ("train", "predict_part"):
+        content["set-resources"][rule]["mem_mb"] = memory
+    (folder / "edited").mkdir()
+    (folder / "edited" / "config.yaml").write_text(yaml.safe_dump({**content, "retries": 5}))
+    return folder / "edited"
 
 
-def send(project, number):
-    """A signal to the process that trains."""
-    holder = (project.folder / NETWORK).with_name(".lock").read_text()
-    os.kill(int(re.match(r"process (\d+) ", holder)[1]), number)
+def stop_in_the_middle(*jobs):
+    """Stop the processes where they have begun; Slurm wakes what it ends."""
+    waiting = list(jobs)
+    while waiting:
+        for job in [job for job in waiting if job.in_the_middle()]:
+            job.send(signal.SIGSTOP)
+            waiting.remove(job)
+        time.sleep(0.01)
+
+
+def kill_their_node(*jobs):
+    for node in {job.number_and_node()[1] for job in jobs}:
+        subprocess.run([LAB, "kill-node", node], env=ENVIRONMENT, check=True)
+        wait_for(lambda node=node: not any(job.number_and_node()[1] == node for job in jobs))
+        subprocess.run([LAB, "start-node", node], env=ENVIRONMENT, check=True)
+
+
+def preempt(*_):
+    rival = ["sbatch", "-p", "preempt", "-A", "lab", "--gres=gpu:2", "-o", "/dev/null", "--wrap", "sleep 3"]
+    for node in ("g1", "g2"):
+        ask(*rival, "-w", node)
+
+
+def cancel(*jobs):
+    for job in jobs:
+        ask("scancel", job.number_and_node()[0])
+
+
+def end_their_time(*jobs):
+    for job in jobs:
+        ask("scontrol", "update", f"jobid={job.number_and_node()[0]}", "TimeLimit=1")
+
+
+def said(project):
+    """What its drivers printed."""
+    return (project.folder / "driver.log").read_text()
 
 
 def logs(project):
