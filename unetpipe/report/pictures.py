@@ -22,6 +22,7 @@ THUMBNAIL = 96  # side, pixels
 PIXELS = 4  # of a JPEG for each of its bytes, at most
 QUALITIES = (85, 70, 55)  # of JPEG, tried one after the other
 SHARES = {"image": 4, "probability": 2, "outlines": 2, "errors": 2}  # of the bytes of a picture
+SOLID, CLEAR = 255, 140  # opacity of what is drawn over an image
 MATCH = np.nextafter(0.5, 1)  # intersection over union of a match: above one half there is one partner at most
 
 
@@ -121,9 +122,10 @@ def layers(view: View, most: int) -> dict[str, str]:
     if view.probability is not None:
         packs["probability"] = partial(_jpeg, view.probability)
     if view.objects is not None or view.truth is not None:
-        packs["outlines"] = partial(_overlay, outlines(view.objects, view.truth), (FOUND, TRUE, BOTH), 255)
+        alpha = SOLID if view.zoom == 1 else CLEAR  # outlines of small objects would hide the image
+        packs["outlines"] = partial(_overlay, outlines(view.objects, view.truth), (FOUND, TRUE, BOTH), alpha)
     if view.objects is not None and view.truth is not None and view.known is not None:
-        packs["errors"] = partial(_overlay, errors(view.objects, view.truth, view.known), (BOTH, TRUE, FOUND), 150)
+        packs["errors"] = partial(_overlay, errors(view.objects, view.truth, view.known), (BOTH, TRUE, FOUND), CLEAR)
     share = most / sum(SHARES[name] for name in packs)
     return {name: pack(int(SHARES[name] * share)) for name, pack in packs.items()}
 
