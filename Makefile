@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.setup
+LONG := $(patsubst %,benchmarks/%.py,ablation faults sets volume)
 
 .PHONY: setup demo test check bench faults clean
 
@@ -31,7 +32,7 @@ check: $(SETUP)
 	$(BIN)/mypy
 
 bench: $(SETUP)
-	for script in $(filter-out benchmarks/ablation.py benchmarks/volume.py benchmarks/faults.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$script || exit 1; done
+	for script in $(filter-out $(LONG),$(wildcard benchmarks/*.py)); do $(BIN)/python $$script || exit 1; done
 
 faults: $(SETUP)
 	PYTHONPATH=tests $(BIN)/python benchmarks/faults.py

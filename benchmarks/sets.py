@@ -1,0 +1,120 @@
+"""Large sets: what Snakemake takes to plan thousands of slides, and each rule for one of thousands of small images."""
+
+import argparse
+import csv
+import os
+import platform
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from unetpipe.network import UNet
+from unetpipe.saved import save_network
+
+ROOT = Path(__file__).parents[1]
+SIDE = 256  # pixels of a small image
+STAGES = ("images/{}.ome.zarr/zarr.json", "tissue/{}.json", "probabilities/{}.parts/0.json")
+STAGES += ("probabilities/{}.zarr/zarr.json", "objects/{}.json", "objects/{}.parquet", "objects/{}.geojson.gz")
+AT_LAST = ("report.html", "report/samples.tsv", "report/samples.parquet")
+
+
+def main() -> None:
+    """Measure both, and print a line for each figure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--slides", type=int, default=5000)
+    parser.add_argument("--images", type=int, default=2000, help="of one sample; 0: leave them out")
+    options = parser.parse_args()
+    print(f"snakemake {version('snakemake')}, zarr {version('zarr')}, {os.cpu_count()} cores, {platform.machine()}")
+    with tempfile.TemporaryDirectory() as folder:
+        plan(Path(folder) / "slides", options.slides)
+        if options.images:
+            process(Path(folder) / "images", options.images)
+
+
+def plan(folder: Path, count: int) -> None:
+    """A sheet of stand-ins for slides, before any job, after all, and with one more."""
+    begin(folder)
+    names = [f"slide{number}" for number in range(count)]
+    for name in [*names, "another"]:
+        (folder / f"{name}.tif").write_bytes(b"")
+    write_sheet(folder, names)
+    print(f"{count} slides, dry run: {said(*run(folder, '--dry-run'))}")
+    finish(folder, names)
+    print(f"{count} slides, nothing to do: {said(*run(folder))}")
+    write_sheet(folder, [*names, "another"])
+    print(f"one slide more, dry run: {said(*run(folder, '--dry-run'))}")
+
+
+def begin(folder: Path) -> None:
+    """A project of a network that was never trained."""
+    folder.mkdir()
+    network = UNet(depth=2, features=4, dropout=0.0)
+    save_network(network, folder / "network.json", {"precision": "float32", "percentiles": [1, 99]})
+    (folder / "config.yaml").write_text("samples: samples.tsv\nnetwork: network.json\nmask: {contrast: 0}\n")
+
+
+def write_sheet(folder: Path, names: list[str]) -> None:
+    """A row for each."""
+    rows = [f"{name}\t{name}.tif\tpredict\n" for name in names]
+    (folder / "samples.tsv").write_text("sample\tpath\tsplit\n" + "".join(rows))
+
+
+def finish(folder: Path, names: list[str]) -> None:
+    """Empty files in the place of all outputs, each younger than its inputs."""
+    now = time.time()
+    for order, stage in enumerate((*STAGES, *AT_LAST)):
+        for path in {folder / "results" / stage.format(name) for name in names}:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+            os.utime(path, (now + order, now + order))
+
+
+def run(folder: Path, *options: str) -> tuple[str, float, float]:
+    """What Snakemake prints, and its seconds: by the clock and of processors."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder]
+    command += ["--configfile", folder / "config.yaml", "--cores", "2", *options]
+    before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stdout + done.stderr)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return done.stdout + done.stderr, time.monotonic() - begun, after.ru_utime - before.ru_utime
+
+
+def said(text: str, seconds: float, processor: float) -> str:
+    """Seconds, memory and jobs of a run."""
+    table = re.search(r"\njob +count\n[- ]+\n(.*?)\n\n", text, flags=re.DOTALL)
+    jobs = ", ".join(" ".join(line.split()[::-1]) for line in table[1].splitlines()) if table else "no jobs"
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
+    return f"{seconds:.0f} s ({processor:.0f} s of a processor), at most {peak:.2f} GB so far; {jobs}"
+
+
+def process(folder: Path, count: int) -> None:
+    """All images of a folder as one sample, each rule beside what it takes for one image."""
+    begin(folder)
+    random = np.random.default_rng(1)
+    (folder / "images").mkdir()
+    for number in range(count):
+        tifffile.imwrite(folder / "images" / f"{number:05}.tif", random.integers(0, 255, (SIDE, SIDE), np.uint8))
+    (folder / "samples.tsv").write_text("sample\tpath\tsplit\nplate\timages/*.tif\tpredict\n")
+    begun = time.monotonic()
+    print(f"{count} images of {SIDE} x {SIDE} pixels as one sample: {said(*run(folder))}")
+    print(f"  {1000 * (time.monotonic() - begun) / count:.1f} ms an image in all")
+    for path in sorted((folder / "results" / "benchmarks").rglob("*.tsv")):
+        with open(path) as file:
+            (row,) = csv.DictReader(file, delimiter="\t")
+        rule = path.relative_to(folder / "results" / "benchmarks").with_suffix("")
+        clock, processor = (1000 * float(row[name]) / count for name in ("s", "cpu_time"))
+        print(f"  {rule}: {clock:.1f} ms, {processor:.1f} of a processor")
+
+
+if __name__ == "__main__":
+    main()
