@@ -65,9 +65,7 @@ def _tail(path: Path) -> str:
 
 def last_error(text: str) -> str:
     """The last error that a log names, without its traceback; empty where there is none."""
-    found = re.findall(
-        r"^\S+ ERROR [\w.]+: (.*?)(?=^Traceback|^\S+ [A-Z]+ [\w.]+: |\Z)", text, re.DOTALL | re.MULTILINE
-    )
+    found = ERROR.findall(text)
     return found[-1].strip()[:LONGEST] if found else ""
 
 
