@@ -87,10 +87,10 @@ def write_objects(
         pyramids = [_pyramid(store, e, found[e["path"]], id_type(counts[e["path"]])) for e in counted]
         digests = write_pyramids(pyramids, ledger, failures, workers=workers)
         raise_failures(sample, failures)
-        series = []
+        shards, series = ledger.shards(), []
         for entry, pyramid in zip(entries, pyramids, strict=True):
             publish_label(store, entry, "objects", levels=entry["levels"], note={"revision": REVISIONS["label"]})
-            remove_strays(pyramid.folder, ledger.shards())
+            remove_strays(pyramid.folder, shards)
             path = entry["path"]
             series.append({"path": path, "objects": counts[path], "digest": digests[pyramid.folder]})
         note = {"sample": sample, "revision": REVISIONS["label"], "settings": settings._asdict()}
