@@ -32,7 +32,7 @@ def test_a_second_run_does_nothing(tmp_path):
     write(tmp_path, "key", "abc", calls)
     again = write(tmp_path, "key", "abc", calls)
     assert sorted(calls) == ["a", "b", "c"]
-    assert again.notes("0") == {"0 a": "a", "0 b": "b", "0 c": "c"}
+    assert again.notes()["0"] == {"0 a": "a", "0 b": "b", "0 c": "c"}
 
 
 def test_another_key_starts_anew(tmp_path):
@@ -174,7 +174,7 @@ def test_every_stage_is_a_task_and_no_more_blocks_are_held_than_workers(tmp_path
     ):
         spent = run(tasks, ledger, {}, workers=3)
     assert sorted(counted) == sorted(f"{stage} 0 {name}" for stage in ("read", "network", "write") for name in names)
-    assert ledger.notes("0") == {f"0 {name}": name for name in names}
+    assert ledger.notes()["0"] == {f"0 {name}": name for name in names}
     assert max(most) == 3
     assert spent["read"] > 600 * 0.002
 
@@ -206,4 +206,4 @@ def test_what_is_finished_is_recorded_though_another_block_of_its_series_failed(
 
     with Ledger(tmp_path, "stage", "key") as ledger:
         run([Task("0", "a", write)], ledger, failures, workers=1)
-    assert ledger.notes("0") == {"0 a": "finished"}
+    assert ledger.notes()["0"] == {"0 a": "finished"}

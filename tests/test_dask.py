@@ -104,7 +104,7 @@ def test_other_processes_do_the_work_and_it_reaches_each_once(address, tmp_path)
     with scheduled(address), Ledger(tmp_path, "stage", "key") as ledger:
         run(tasks, ledger, {}, workers=2)
         assert os.getpid() not in compute(process_of, range(4), 2)
-    notes = ledger.notes("0").values()
+    notes = ledger.notes()["0"].values()
     assert sorted(note["block"] for note in notes) == list(range(8))
     assert os.getpid() not in {note["process"] for note in notes}
     assert len({note["copy"] for note in notes}) <= 2
@@ -162,7 +162,7 @@ def test_a_process_that_is_killed_costs_its_blocks_and_no_more(address, tmp_path
         killer.start()
         run(tasks, ledger, {}, workers=2)
         killer.join()
-    assert ledger.notes("0") == {f"0 {n:02d}": n for n in range(12)}
+    assert ledger.notes()["0"] == {f"0 {n:02d}": n for n in range(12)}
     processes = {path.name.split("-")[1] for path in tmp_path.glob("begun-*")}
     assert len(processes) in (2, 3)  # the one that takes the place of the killed may come when all is done
     assert len(list(tmp_path.glob("begun-*"))) <= 12 + 3  # at most what the killed one held: one it computed, two sent

@@ -179,9 +179,12 @@ class Ledger:
             shown = "; ".join(missing[:5]) + ("; …" if len(missing) > 5 else "")
             raise RuntimeError(f"{self.store}: {len(missing)} blocks are not accounted for ({shown}); {advice}")
 
-    def notes(self, series: str) -> dict[str, Any]:
-        """Notes of the finished blocks of one series, by name, in the order of the names."""
-        return {n: self.finished[n]["note"] for n in sorted(self.finished) if n.startswith(f"{series} ")}
+    def notes(self) -> dict[str, dict[str, Any]]:
+        """Notes of the finished blocks of each series, by name, in the order of the names."""
+        found = defaultdict[str, dict[str, Any]](dict)
+        for name in sorted(self.finished):
+            found[name.partition(" ")[0]][name] = self.finished[name]["note"]
+        return found
 
     def shards(self, prefixes: tuple[str, ...] = ("",)) -> set[Path]:
         """All files that finished blocks own whose names start with one of the prefixes."""

@@ -131,13 +131,13 @@ def write_weights(
         run(tasks, ledger, failures, workers=workers)
         raise_failures(sample, failures)
         remove_strays(store, ledger.shards())
-        series = [_summary(entry["path"], ledger) for entry in entries]
+        notes = ledger.notes()
+        series = [_summary(entry["path"], [*notes[entry["path"]].values()]) for entry in entries]
         note = {"revision": REVISIONS["weights"], "settings": settings, "classes": annotated["classes"]}
         write_group(store, {"unetpipe": {**note, "series": series}})
 
 
-def _summary(path: str, ledger: Ledger) -> dict:
-    notes = ledger.notes(path).values()
+def _summary(path: str, notes: list[dict]) -> dict:
     counts = np.sum([np.asarray(note["pixels"]) for note in notes], axis=0)
     return {"path": path, "pixels": counts.tolist(), "digest": digest([note["digests"] for note in notes])}
 

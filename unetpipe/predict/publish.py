@@ -50,9 +50,9 @@ def publish_probabilities(
         ledger.begin()  # under its key the store is published, see `verification`
         remove_strays(store, ledger.shards())
         skipped = [ledger.finished[unit.name]["skipped"] for unit in todo]
+        notes = ledger.notes()
         series = [
-            {"path": entry["path"], "digest": digest(ledger.notes(str(number)))}
-            for number, entry in enumerate(job.entries)
+            {"path": entry["path"], "digest": digest(notes[str(number)])} for number, entry in enumerate(job.entries)
         ]
         note = {
             "sample": sample,
