@@ -35,7 +35,7 @@ def counted(self, grey, **how):
 Predictor.__call__ = counted
 part.predict_part(*call.pop("paths"), **call)
 """
-KILLS = 10
+KILLS = 5
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def undisturbed(made, tmp_path_factory):
     return content(folder), len((folder / "calls").read_bytes())
 
 
-def test_killed_ten_times_it_ends_with_the_same_bytes_and_repeats_only_what_was_in_flight(made, undisturbed, tmp_path):
+def test_killed_each_time_it_ends_with_the_same_bytes_and_repeats_only_what_was_in_flight(made, undisturbed, tmp_path):
     expected, calls = undisturbed
     random, counter = np.random.default_rng(2), tmp_path / "calls"
     counter.touch()

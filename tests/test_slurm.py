@@ -182,16 +182,16 @@ class TestOnSlurm:
         assert "✓ mask: 2 cores, 2000 MB, 60 min" in text
 
     @pytest.mark.parametrize(
-        "last", ["PREEMPTED", pytest.param("TIMEOUT", marks=pytest.mark.long)], ids=["preempted", "past the run time"]
+        "ends", [("PREEMPTED",), pytest.param(("NODE_FAIL", "TIMEOUT"), marks=pytest.mark.long)], ids=", ".join
     )
     def test_jobs_that_meet_one_fault_after_the_other_end_as_without(
-        self, profile, local, predicted, untrained, unpredicted, tmp_path, last
+        self, profile, local, predicted, untrained, unpredicted, tmp_path, ends
     ):
-        """Out of memory, cancelled, on a node that dies, and the last one: each has gone on by the next."""
+        """Out of memory, cancelled, and what accounting calls so: each has gone on by the next."""
         site = edited(profile, tmp_path, "200 if attempt < 2 else 1600")
         drivers = start(untrained, site, NETWORK), start(unpredicted, site, PROBABILITIES)
         jobs = Training(untrained), Prediction(unpredicted)
-        for fault in (cancel, kill_their_node, preempt if last == "PREEMPTED" else end_their_time):
+        for fault in (cancel, *(FAULTS[end] for end in ends)):
             stop_in_the_middle(*jobs)
             known = jobs[1].finished()
             fault(*jobs)
@@ -201,7 +201,7 @@ class TestOnSlurm:
         assert re.search(r"going on from step \d+", jobs[0].log())
         assert int(re.search(r"/(\d+) blocks of predict", jobs[1].log())[1]) <= 72 - known
         for job in jobs:
-            assert job.states() == {"FAILED", "CANCELLED by 0", "NODE_FAIL", last, "COMPLETED"}
+            assert job.states() == {"FAILED", "CANCELLED by 0", *ends, "COMPLETED"}
             assert "SLURM status is: 'CANCELLED'" in said(job.project)
 
     def test_a_driver_killed_beside_its_jobs_starts_none_of_them_twice(self, profile, local, untrained):
@@ -260,6 +260,9 @@ def cancel(*jobs):
 def end_their_time(*jobs):
     for job in jobs:
         ask("scontrol", "update", f"jobid={job.number_and_node()[0]}", "TimeLimit=1")
+
+
+FAULTS = {"NODE_FAIL": kill_their_node, "PREEMPTED": preempt, "TIMEOUT": end_their_time}
 
 
 def said(project):
