@@ -210,7 +210,7 @@ def _room(path: Path) -> int:
 def content(results: Path) -> dict[str, bytes]:
     """All files but logs; of ledgers, locks and checkpoints the names alone."""
     files = [path for path in results.rglob("*") if path.is_file() and "logs" not in path.parts]
-    own = {path for path in files if ".ledger" in path.parts or path.suffix in (".pt", ".lock")}
+    own = {path for path in files if ".ledger" in path.parts or path.name.endswith((".pt", ".lock"))}
     return {str(path.relative_to(results)): b"" if path in own else path.read_bytes() for path in files}
 
 
