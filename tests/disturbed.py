@@ -51,17 +51,8 @@ STAGES = {
     "score": Stage("score:write_scores", ([IMAGE], [STORE], [TABLE], "scores.tsv"), SCORED),
     "report": Stage("report:write_report", ("report.html",), {**SCORED, **REPORT}),
 }
-HEAVY = [
-    "dask",
-    "jinja2",
-    "matplotlib.figure",
-    "numba",
-    "pandas",
-    "pyarrow.parquet",
-    "safetensors.torch",
-    "scipy.ndimage",
-]
-HEAVY += ["skimage.measure", "skimage.segmentation", "tifffile", "torch", "tqdm", "yaml", "zarr", "zarrs"]
+HEAVY = ["dask", "jinja2", "matplotlib.figure", "numba", "pandas", "pyarrow.parquet", "safetensors.torch", "zarrs"]
+HEAVY += ["scipy.ndimage", "skimage.measure", "skimage.segmentation", "tifffile", "torch", "tqdm", "yaml", "zarr"]
 DEALINGS = {"open", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.truncate", "shutil.rmtree"}
 PAGE = 4096  # bytes, the least that a file takes of a tmpfs
 

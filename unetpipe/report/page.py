@@ -24,9 +24,7 @@ from unetpipe.report.stages import PLACES
 from unetpipe.totals import wide
 
 logger = logging.getLogger(__name__)
-SO_FAR = (
-    "report-so-far.html"  # below the results, of a run that has not ended: `report.html` is written by its rule alone
-)
+SO_FAR = "report-so-far.html"  # of a run that has not ended: `report.html` is written by its rule alone
 PACKAGES = ("unetpipe", "torch", "zarr", "zarrs", "numpy", "scipy", "scikit-image", "dask", "snakemake")
 BYTES = 12_000_000  # of all pictures together, as they stand in the page
 RICH = 1_500_000  # of the pictures of one sample, where there are few samples
