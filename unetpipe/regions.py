@@ -1,21 +1,34 @@
-"""Regions of interest: polygons that somebody drew in a viewer, as masks."""
+"""Polygons that somebody drew in a viewer: read from GeoJSON, and filled."""
 
 import gzip
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from skimage.draw import polygon2mask
 
+Polygon = list[np.ndarray]  # (points, 2) x, y of the outer ring and of the holes, pixels
 
-def read_regions(path: str | Path) -> list[list[np.ndarray]]:
-    """Polygons of a GeoJSON file, packed or not, as QuPath exports annotations.
+
+class Drawn(NamedTuple):
+    """One thing that somebody drew."""
+
+    polygons: list[Polygon]
+    name: str  # its own
+    kind: str  # its class
+    t: int
+    z: int
+
+
+def read_drawn(path: str | Path) -> list[Drawn]:
+    """Things with polygons of a GeoJSON file, packed or not, as QuPath exports them.
 
     Returns
     -------
-    list of list of (points, 2)
-        x, y of the outer ring and of the holes of every polygon, in pixels, the corner of the image at (0, 0).
+    list of Drawn
+        In the order of the file, in pixels, the corner of the image at (0, 0).
 
     Raises
     ------
@@ -25,8 +38,8 @@ def read_regions(path: str | Path) -> list[list[np.ndarray]]:
     try:
         packed = Path(path).read_bytes()
         content = json.loads(gzip.decompress(packed) if packed[:2] == b"\x1f\x8b" else packed)
-        found = [[np.array(ring, float)[:, :2] for ring in polygon] for polygon in _polygons(content)]
-    except (OSError, EOFError, UnicodeDecodeError, KeyError, TypeError, IndexError, ValueError) as error:
+        found = [drawn for drawn in _features(content) if drawn.polygons]
+    except (OSError, EOFError, AttributeError, KeyError, TypeError, IndexError, ValueError) as error:
         if isinstance(error, FileNotFoundError):
             raise
         raise ValueError(f"{path}: not whole GeoJSON ({type(error).__name__}: {error}); export it again") from error
@@ -35,40 +48,58 @@ def read_regions(path: str | Path) -> list[list[np.ndarray]]:
     return found
 
 
-def _polygons(content) -> Iterator[list]:
+def read_regions(path: str | Path) -> list[Polygon]:
+    """All polygons of a GeoJSON file, see `read_drawn`."""
+    return [polygon for drawn in read_drawn(path) for polygon in drawn.polygons]
+
+
+def _features(content) -> Iterator[Drawn]:
     """Of a feature, a collection of them, a list or a geometry."""
     if isinstance(content, list):
         for item in content:
-            yield from _polygons(item)
+            yield from _features(item)
     elif content["type"] == "FeatureCollection":
-        yield from _polygons(content["features"])
+        yield from _features(content["features"])
     elif content["type"] == "Feature":
-        yield from _polygons(content["geometry"])
-    elif content["type"] == "GeometryCollection":
-        yield from _polygons(content["geometries"])
-    elif content["type"] == "MultiPolygon":
-        yield from content["coordinates"]
-    elif content["type"] == "Polygon":
-        yield content["coordinates"]
+        yield _feature(content["geometry"], content.get("properties") or {})
+    else:
+        yield _feature(content, {})
 
 
-def inside(regions: list[list[np.ndarray]], shape: tuple[int, int], steps: Sequence[float] = (1.0, 1.0)) -> np.ndarray:
-    """Pixels whose centres lie in a region.
+def _feature(geometry: dict, properties: dict[str, Any]) -> Drawn:
+    polygons = [[np.array(ring, float)[:, :2] for ring in polygon] for polygon in _polygons(geometry)]
+    plane, kind = geometry.get("plane") or {}, properties.get("classification") or {}
+    name = properties.get("name") or ""
+    return Drawn(polygons, str(name), str(kind.get("name") or ""), int(plane.get("t", 0)), int(plane.get("z", 0)))
+
+
+def _polygons(geometry: dict) -> Iterator[list]:
+    if geometry["type"] == "GeometryCollection":
+        for part in geometry["geometries"]:
+            yield from _polygons(part)
+    elif geometry["type"] == "MultiPolygon":
+        yield from geometry["coordinates"]
+    elif geometry["type"] == "Polygon":
+        yield geometry["coordinates"]
+
+
+def inside(polygons: list[Polygon], shape: tuple[int, int], steps: Sequence[float] = (1.0, 1.0)) -> np.ndarray:
+    """Pixels whose centres lie in a polygon.
 
     Parameters
     ----------
-    regions
+    polygons
         See `read_regions`.
     shape : (y, x)
     steps : (y, x)
-        Pixels of the regions in one of the mask.
+        Pixels of the polygons in one of the mask.
 
     Returns
     -------
     (y, x) bool
     """
     found = np.zeros(shape, bool)
-    for rings in regions:
+    for rings in polygons:
         area = np.zeros(shape, bool)
         for ring in rings:
             area ^= polygon2mask(shape, ring[:, ::-1] / steps - 0.5)

@@ -1,7 +1,7 @@
 """Brings annotations beside their images: instance ids and classes as labels of the image store."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from unetpipe.geometry import blocks
 from unetpipe.manifest import digest, source_digest, write_json
 from unetpipe.pyramid import Pyramid, write_pyramids
 from unetpipe.readers import open_series
+from unetpipe.readers.outlines import NOT_ANNOTATED
 from unetpipe.readers.rescaled import nearest
 from unetpipe.readers.series import Plane, Series
 from unetpipe.revisions import REVISIONS
@@ -22,6 +23,7 @@ from unetpipe.store import IGNORED, label_path, level_shapes, publish_label, rea
 logger = logging.getLogger(__name__)
 LABELS = ("truth", "classes")
 MOST_ID = 2**32 - 1
+Reader = Callable[[tuple[slice, ...]], np.ndarray]  # of a region (t, z, y, x)
 
 
 def classes_of(
@@ -84,13 +86,14 @@ def write_truth(
     Parameters
     ----------
     paths : list of path
-        Annotation files, one series for each series of the image, in the same order.
+        Annotation files, one series for each series of the image, in the same order; GeoJSON of outlines as well, see
+        `readers.outlines`.
     image : path
         Root `zarr.json` of the image store.
     output : path
         Manifest, written last: the digests of both labels of each series.
     kind, classes, ignore
-        See `classes_of`. The objects of a class annotation are its connected components.
+        See `classes_of`. The objects of a class annotation are its connected components, or its outlines.
     inside : str
         Array or group inside each file, see `readers.open_series`.
     workers : int
@@ -156,32 +159,75 @@ def _pyramids(store: Path, entry: dict, annotation: Series, settings: dict, work
     """The two labels of a series, each with the levels of its image."""
     shape = (entry["shape"][0], *entry["shape"][2:])
     origin = Plane(**entry["origin"]) if entry["origin"] else None
-    expected = (*shape[:2], *(origin.sides if origin else shape[2:]))
-    found = (annotation.shape[0], *annotation.shape[2:])
-    if annotation.shape[1] != 1 or annotation.dtype.kind not in "uib":
-        raise ValueError(
-            f"annotation {annotation.name} has {annotation.shape[1]} channels of {annotation.dtype}; "
-            "labels need one channel of integers: a number per object, or a value per class"
-        )
-    if found != expected:
-        raise ValueError(
-            f"annotation {annotation.name} has (t, z, y, x) {found}, its image {expected}; save it at that size"
-        )
+    annotation = _fitting(annotation, (*shape[:2], *(origin.sides if origin else shape[2:])))
     if origin:
         annotation = annotation._replace(read=nearest(annotation.read, origin))
-    if settings["kind"] == "instances":
-        _refuse_mask(annotation, shape, entry["shard"])
-    classes = partial(_read_classes, annotation, settings)
-    if settings["kind"] == "instances":
-        ids = partial(_read_ids, annotation, settings["ignore"])
+    if annotation.kinds:
+        ids, classes = _outline_readers(annotation, settings)
     else:
-        ids = _component_ids(classes, shape, entry["shard"], len(settings["classes"]), workers)
+        ids, classes = _readers(annotation, shape, settings, entry["shard"], workers)
     levels = level_shapes(shape, entry["chunk"])
     sides = (entry["chunk"], entry["shard"], "label")
     return [
         Pyramid(entry["path"], label_path(store, entry["path"], name), levels, np.dtype(dtype), read, *sides)
         for name, dtype, read in (("truth", np.uint32, ids), ("classes", np.uint8, classes))
     ]
+
+
+def _fitting(annotation: Series, expected: tuple[int, ...]) -> Series:
+    """An annotation with the sides of its image (t, z, y, x); outlines end anywhere within."""
+    found = (annotation.shape[0], *annotation.shape[2:])
+    if annotation.shape[1] != 1 or annotation.dtype.kind not in "uib":
+        raise ValueError(
+            f"annotation {annotation.name} has {annotation.shape[1]} channels of {annotation.dtype}; "
+            "labels need one channel of integers: a number per object, or a value per class"
+        )
+    if annotation.kinds and any(size > most for size, most in zip(found, expected, strict=True)):
+        raise ValueError(
+            f"outlines of {annotation.name} reach to (t, z, y, x) {found}, their image to {expected}; they belong to "
+            "another image, or to another magnification of it"
+        )
+    if not annotation.kinds and found != expected:
+        raise ValueError(
+            f"annotation {annotation.name} has (t, z, y, x) {found}, its image {expected}; save it at that size"
+        )
+    return annotation._replace(shape=(expected[0], 1, *expected[1:]))
+
+
+def _readers(annotation: Series, shape, settings: dict, shard: int, workers: int) -> tuple[Reader, Reader]:
+    """Of ids and of classes."""
+    classes = partial(_read_classes, annotation, settings)
+    if settings["kind"] == "instances":
+        _refuse_mask(annotation, shape, shard)
+        return partial(_read_ids, annotation, settings["ignore"]), classes
+    return _component_ids(classes, shape, shard, len(settings["classes"]), workers), classes
+
+
+def _outline_readers(drawn: Series, settings: dict) -> tuple[Reader, Reader]:
+    """The same of outlines, which number their objects and name their classes."""
+    if settings["kind"] == "instances":
+        numbers = np.arange(len(drawn.kinds)) > 0
+    else:
+        numbers = _class_numbers(drawn, len(settings["classes"]))
+    return partial(_read_ids, drawn, NOT_ANNOTATED), partial(_read_kinds, drawn, numbers.astype(np.uint8))
+
+
+def _class_numbers(drawn: Series, count: int) -> np.ndarray:
+    """Class of each object, from what its outline is called: 2, or class 2."""
+    known = {name: k for k in range(1, count) for name in (str(k), f"class {k}")}
+    for kind in drawn.kinds[1:]:
+        if kind not in known:
+            raise ValueError(
+                f'{drawn.name} has outlines of class "{kind}"; with {count} truth.classes theirs are '
+                f"{', '.join(f'class {k}' for k in range(1, count))}; name them so, or set truth.kind to instances"
+            )
+    return np.array([0, *(known[kind] for kind in drawn.kinds[1:])])
+
+
+def _read_kinds(drawn: Series, numbers: np.ndarray, region) -> np.ndarray:
+    values = _values(drawn, region)
+    unknown = values == NOT_ANNOTATED
+    return np.where(unknown, np.uint8(IGNORED), numbers[np.where(unknown, 0, values)])
 
 
 def _refuse_mask(annotation: Series, shape, shard: int) -> None:
@@ -210,9 +256,11 @@ def _read_classes(annotation: Series, settings: dict, region) -> np.ndarray:
 
 def _read_ids(annotation: Series, ignore: int | None, region) -> np.ndarray:
     values = _values(annotation, region).astype(np.int64)
+    if ignore is not None:
+        values[values == ignore] = 0
     if values.min(initial=0) < 0 or values.max(initial=0) > MOST_ID:
         raise ValueError(f"ids {values.min()} … {values.max()} leave 0 … {MOST_ID}; number the objects anew")
-    return values if ignore is None else np.where(values == ignore, 0, values)
+    return values
 
 
 def _component_ids(classes, shape, shard: int, count: int, workers: int):

@@ -51,11 +51,11 @@ def examine_project(config: dict, folder: Path, results: Path) -> Iterator[Findi
 
 def _files(sample: Sample) -> Iterator[Finding]:
     """Files of a sample that would be refused."""
-    for paths, inside in ((sample.files, sample.inside), (sample.labels, sample.labels_inside)):
-        rows = [row for path in paths for row in inspect(Path(path), inside)]
-        for row in rows:
-            if row["problem"]:
-                yield bad(f'sample "{sample.name}": {row["problem"]}')
+    rows = [row for path in sample.files for row in inspect(Path(path), sample.inside)]
+    rows += [row for path in sample.labels for row in inspect(Path(path), sample.labels_inside, palette=False)]
+    for row in rows:
+        if row["problem"]:
+            yield bad(f'sample "{sample.name}": {row["problem"]}')
 
 
 def _network(path: Path) -> Finding:

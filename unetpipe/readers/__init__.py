@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unetpipe.readers import hdf5, omezarr, plugins, raster, slide, tiff
+from unetpipe.readers import hdf5, omezarr, outlines, plugins, raster, slide, tiff
 from unetpipe.readers import numpy as arrays
 from unetpipe.readers.series import Region, Series
 
@@ -53,7 +53,7 @@ def open_series(path: str | Path, inside: str = "", *, palette: bool = True) -> 
         raise ValueError(f"{path}: damaged ({type(error).__name__}: {error}); copy or export it again") from error
     if not found or any(0 in series.shape for series in found):
         raise ValueError(f"{path}: no pixels in it; copy or export it again")
-    _refuse_claims(path, found)
+    _refuse_claims(path, [series for series in found if not series.kinds])
     states = tuple(_state(file) for one in found for file in one.files or [path])
     opening = Opening(str(path.absolute()), inside, palette, states)
     return [one._replace(read=Reader(opening, number, one.read)) for number, one in enumerate(found)]
@@ -109,6 +109,10 @@ def _refuse_claims(path: Path, found: list[Series]) -> None:
 
 def _open(path: Path, inside: str, *, palette: bool) -> list[Series]:
     name = path.name.lower()
+    if name.endswith(outlines.SUFFIXES):
+        if palette:
+            raise ValueError(f"{path}: outlines are labels, no image; name it in the column labels, or roi")
+        return outlines.open_file(path)
     for holder in HOLDERS:
         if name.endswith(holder.SUFFIXES):
             return holder.open_file(path, inside)

@@ -7,6 +7,7 @@ import numpy as np
 from skimage.measure import label
 
 from unetpipe.geometry import blocks
+from unetpipe.readers.outlines import NOT_ANNOTATED
 from unetpipe.readers.series import Series
 
 WINDOW = 2**22  # pixels of an annotation that are looked at
@@ -48,7 +49,7 @@ def look(series: Series) -> Look:
         values = series.read(window)[0, 0]
         if values.min() != values.max():
             break
-    return pieces(values)
+    return pieces(np.where(values == NOT_ANNOTATED, 0, values) if series.kinds else values)
 
 
 def pieces(values: np.ndarray) -> Look:
@@ -63,10 +64,16 @@ def pieces(values: np.ndarray) -> Look:
     return Look(values.ravel()[first], sizes, whole)
 
 
-def describe(looks: Sequence[Look]) -> Annotations:
+def describe(looks: Sequence[Look], *, drawn: bool = False) -> Annotations:
     """Guess what annotations mean.
 
-    Classes are one value beside the background, or a few values in many pieces each; everything else numbers objects.
+    Classes are one value beside the background, or a few values in many pieces each; everything else numbers objects,
+    and so do outlines.
+
+    Parameters
+    ----------
+    drawn : bool
+        Whether they are outlines.
 
     Raises
     ------
@@ -79,7 +86,7 @@ def describe(looks: Sequence[Look]) -> Annotations:
     background = 0 if 0 in values else values[0]
     numbers = sum(len({*one.values.tolist()} - {background}) for one in looks)
     parts = sum(int((one.values != background).sum()) for one in looks)
-    if len(values) == 2 or (len(values) <= MOST_CLASSES and parts > 1.5 * numbers):
+    if not drawn and (len(values) == 2 or (len(values) <= MOST_CLASSES and parts > 1.5 * numbers)):
         ignore = next((value for value in IGNORED if value in values and _counted(values, value)), None)
         classes = [background, *(value for value in values if value not in (background, ignore))]
         outside = [background] if ignore is None else [background, ignore]

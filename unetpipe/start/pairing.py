@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from unetpipe.inspection import find_files
 from unetpipe.patterns import WILD, find
-from unetpipe.readers import SUFFIXES
+from unetpipe.readers import SUFFIXES, outlines
 
 WORDS = frozenset(
     {"annotation", "annotations", "cp", "gt", "id", "ids", "identities", "image", "images", "img", "instance"}
@@ -103,7 +103,7 @@ def without_suffix(path: str) -> str:
     >>> without_suffix("plate.1/a_mask.ome.tif")
     'plate.1/a_mask'
     """
-    known = [suffix for suffix in SUFFIXES if path.lower().endswith(suffix)]
+    known = [suffix for suffix in (*SUFFIXES, *outlines.SUFFIXES) if path.lower().endswith(suffix)]
     return path[: -len(max(known, key=len))].removesuffix(".ome") if known else path.rpartition(".")[0] or path
 
 

@@ -155,8 +155,8 @@ def _images(pairs: dict, held: dict, group: str | None) -> Iterator[Image]:
 
 
 def _annotations(labels: Sequence[Source]) -> Annotations | None:
-    looks = [look(series) for label in labels for series in open_series(*label, palette=False)]
-    return describe(looks) if looks else None
+    every = [series for label in labels for series in open_series(*label, palette=False)]
+    return describe([look(series) for series in every], drawn=any(s.kinds for s in every)) if every else None
 
 
 def _near(base: Path, project: Path) -> str | None:
