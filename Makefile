@@ -22,7 +22,7 @@ demo: $(SETUP)
 	$(BIN)/unetpipe summary runs/demo/results --otsu runs/demo/data
 
 test: $(SETUP)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 check: $(SETUP)
 	$(BIN)/ruff check .

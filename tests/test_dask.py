@@ -174,7 +174,8 @@ def slow(number, folder):
     return Done(note=number)
 
 
-def test_who_needs_more_than_its_memory_is_named(tmp_path):
+def test_who_needs_more_than_its_memory_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "0")
     said = "dask: Attempted to run task .*; give the workers more memory, or blocks of smaller sides"
     with scheduled("local", workers=1, memory=700), Ledger(tmp_path, "stage", "key") as ledger:
         with pytest.raises(RuntimeError, match=said):

@@ -148,9 +148,7 @@ def test_outlines_name_their_classes(tmp_path):
 
 
 def test_outlines_of_another_image_are_refused(tmp_path):
-    with pytest.raises(
-        RuntimeError, match=r"reach to \(.*\) \(1, 1, 71, 71\), their image to \(1, 1, 70, 90\)"
-    ):
+    with pytest.raises(RuntimeError, match=r"reach to \(.*\) \(1, 1, 71, 71\), their image to \(1, 1, 70, 90\)"):
         truth(tmp_path, [square(10, 71)])
 
 

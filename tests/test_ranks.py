@@ -56,7 +56,7 @@ def run(made, folder, **changes):
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"dice": 1.0}, {"steps": 1, "learning_rate": 1.0, "clip": 0.0}, {"validations": 3}]
+    "changes", [{"dice": 1.0}, {"steps": 1, "learning_rate": 1.0, "clip": 0.0}, {"validations": 3}]
 )
 def test_two_ranks_go_where_one_goes_with_the_same_batch(made, tmp_path, changes):
     """After one step of plain descent at rate 1 the difference of the weights is the gradient."""
@@ -136,7 +136,10 @@ def through(made, tmp_path_factory):
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the other rank through /proc")
-@pytest.mark.parametrize("victim", ["the first, asked", "the first, killed", "the other, killed"])
+@pytest.mark.parametrize(
+    "victim",
+    ["the first, asked", pytest.param("the first, killed", marks=pytest.mark.long), "the other, killed"],
+)
 def test_stopped_anywhere_two_ranks_go_on_and_end_with_the_same_weights(made, through, tmp_path, victim):
     process = start(made, tmp_path, **LONG)
     wait_for_a_checkpoint(tmp_path, process)
