@@ -3,7 +3,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.setup
+CLIENT := neuroglancer==2.41.2
 LONG := $(patsubst %,benchmarks/%.py,ablation faults sets volume)
+
+# of $(CLIENT) the files for a browser and their server are used, which need nothing but tornado: hence --no-deps
 
 .PHONY: setup demo test check bench faults clean
 
@@ -13,7 +16,7 @@ $(SETUP): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . $(CLIENT)
 	touch $@
 
 demo: $(SETUP)

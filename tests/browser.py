@@ -17,17 +17,17 @@ SECONDS = 60
 
 
 @contextmanager
-def opened(page: Path, folder: Path):
-    """A `Tab` that shows a page, in a browser of its own with its files in a folder."""
-    command = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0"]
-    command += [f"--user-data-dir={folder}", "--no-first-run", "about:blank"]
+def opened(page: Path | str, folder: Path):
+    """A `Tab` that shows a page, or an address, in a browser of its own with its files in a folder."""
+    command = [CHROMIUM, "--headless=new", "--no-sandbox", "--remote-debugging-port=0", f"--user-data-dir={folder}"]
+    command += ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-first-run", "about:blank"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         try:
             address = next(line.split()[-1] for line in process.stderr if "DevTools listening on" in line)
             with asyncio.Runner() as runner:
                 tab = Tab(runner)
                 tab.attach(address)
-                tab.load(page.resolve().as_uri())
+                tab.load(page.resolve().as_uri() if isinstance(page, Path) else page)
                 yield tab
         finally:
             process.kill()

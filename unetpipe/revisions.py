@@ -4,7 +4,7 @@ The rules carry it as a parameter and the ledgers as a part of their key, so tha
 """
 
 REVISIONS = {
-    "ingest": "ingest 2",
+    "ingest": "ingest 3",
     "truth": "truth 1",
     "mask": "mask 1",
     "weights": "weights 3",

@@ -142,6 +142,9 @@ def level_shapes(shape: Sequence[int], smallest: int) -> list[tuple[int, ...]]:
 def image_metadata(name: str, levels: int, pixel_size: Sequence[float] | None, channels=None) -> dict:
     """OME-NGFF 0.5 `multiscales` (and `omero`) of an image (t, c, z, y, x), or of a label without channels.
 
+    A pixel of a smaller level is the mean of its square in an image, so that its centre is that of the square; in a
+    label it is the first one of its square.
+
     Parameters
     ----------
     pixel_size : (z, y, x) of float or None
@@ -154,12 +157,16 @@ def image_metadata(name: str, levels: int, pixel_size: Sequence[float] | None, c
     colour = [] if channels is None else [{"name": "c", "type": "channel"}]
     axes = [{"name": "t", "type": "time"}, *colour, *({"name": n, "type": "space", **unit} for n in "zyx")]
     front = [1.0] * (1 + len(colour))
+    shifts = [0.0 if channels is None else (2**k - 1) / 2 for k in range(levels)]
     datasets = [
         {
             "path": str(k),
-            "coordinateTransformations": [{"type": "scale", "scale": [*front, z, y * 2**k, x * 2**k]}],
+            "coordinateTransformations": [
+                {"type": "scale", "scale": [*front, z, y * 2**k, x * 2**k]},
+                {"type": "translation", "translation": [0.0] * len(front) + [0.0, y * shift, x * shift]},
+            ][: 2 if shift else 1],
         }
-        for k in range(levels)
+        for k, shift in enumerate(shifts)
     ]
     ome: dict = {"version": OME_VERSION, "multiscales": [{"name": name, "axes": axes, "datasets": datasets}]}
     if channels is not None:

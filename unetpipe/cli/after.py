@@ -2,7 +2,10 @@
 
 import json
 import os
+import webbrowser
+from contextlib import suppress
 from pathlib import Path
+from threading import Event
 
 import pandas as pd
 
@@ -11,6 +14,7 @@ def add(commands) -> None:
     """Add them to the command line."""
     _add_summary(commands)
     _add_report(commands)
+    _add_view(commands)
     _add_picture(commands)
     _add_tune(commands)
     _add_verify(commands)
@@ -40,6 +44,25 @@ def _add_report(commands) -> None:
     )
     report.add_argument("results", type=Path)
     report.set_defaults(run=_report)
+
+
+def _add_view(commands) -> None:
+    view = commands.add_parser(
+        "view",
+        help="look at images, probabilities, objects and truth in a browser",
+        description="Serves the stores of a run to Neuroglancer in a browser on this machine until it is interrupted. "
+        "Where the browser is elsewhere: ssh -L 8080:127.0.0.1:8080 MACHINE, and there unetpipe view with --port 8080.",
+        epilog="examples:\n"
+        "  unetpipe view my/results\n"
+        "  unetpipe view my/results slide7 slide9\n"
+        "  unetpipe view my/results slide7 --napari",
+    )
+    view.add_argument("results", type=Path)
+    view.add_argument("samples", nargs="*", help="all if not given")
+    view.add_argument("--port", type=int, default=0, help="to serve on (any that is free)")
+    view.add_argument("--no-browser", action="store_true", help="print the address, and open nothing")
+    view.add_argument("--napari", action="store_true", help="open one sample in napari instead, where it is installed")
+    view.set_defaults(run=_view)
 
 
 def _add_picture(commands) -> None:
@@ -120,6 +143,22 @@ def _report(options) -> None:
         raise SystemExit(f"{options.results} is not the results folder of a run; try {options.results / 'results'}")
     write_report(options.results / SO_FAR, results=options.results)
     print(options.results / SO_FAR)
+
+
+def _view(options) -> None:
+    from unetpipe.view import serving, show_in_napari
+
+    if options.napari:
+        if len(options.samples) != 1:
+            raise ValueError("--napari opens one sample; name it")
+        show_in_napari(options.results, options.samples[0])
+        return
+
+    with serving(options.results, options.samples, port=options.port) as address, suppress(KeyboardInterrupt):
+        print(f"{address}   until Ctrl-C", flush=True)
+        if not options.no_browser:
+            webbrowser.open(address)
+        Event().wait()
 
 
 def _say_kept(path: Path) -> None:

@@ -24,12 +24,12 @@ def open_file(path: Path) -> list[Series]:
     drawn = read_drawn(path)
     objects = [one for one in drawn if one.kind not in (ANNOTATED, IGNORED)]
     numbers = _numbers(objects)
-    regions, ignored = ([one for one in drawn if one.kind == kind] for kind in (ANNOTATED, IGNORED))
-    painter = Painter(*(Outlines.of(some) for some in (objects, regions, ignored)), np.array(numbers, np.uint32))
+    regions, ignored = (Outlines.of([one for one in drawn if one.kind == kind]) for kind in (ANNOTATED, IGNORED))
+    painter = Painter(Outlines.of(objects), regions, ignored, np.array(numbers, np.uint32))
     every = Outlines.of(drawn)
     shape = (int(every.t.max()) + 1, 1, int(every.z.max()) + 1, *np.maximum(1, every.high.max(axis=0)).tolist())
     kinds = dict(zip(numbers, (one.kind for one in objects), strict=True))
-    return [Series(path.name, shape, np.dtype(np.uint32), None, ("0",), painter, kinds=("", *kinds.values()))]
+    return [Series(path.name, shape, np.dtype(np.uint32), None, ("0",), painter.read, kinds=("", *kinds.values()))]
 
 
 def _numbers(objects: Sequence[Drawn]) -> list[int]:
@@ -57,7 +57,7 @@ class Outlines(NamedTuple):
         planes = np.array([(one.t, one.z) for one in drawn], int).reshape(-1, 2)
         return cls(drawn, *planes.T, *(np.ceil(side - 0.5).astype(int) for side in (low, high)))
 
-    def paint(self, plane: np.ndarray, at: tuple[int, int], corner: Sequence[int], values: np.ndarray) -> None:
+    def paint(self, plane: np.ndarray, at: tuple[int, int], corner: np.ndarray, values: np.ndarray) -> None:
         """Fill those on plane (t, z) that reach into a window of it, in order.
 
         Parameters
@@ -77,14 +77,14 @@ class Outlines(NamedTuple):
 
 
 class Painter(NamedTuple):
-    """Reads a region of the labels that outlines make, see `open_file`."""
+    """Makes a region of the labels from outlines, see `open_file`."""
 
     objects: Outlines
     regions: Outlines
     ignored: Outlines
     numbers: np.ndarray  # (n,) uint32, of the objects
 
-    def __call__(self, region: Region) -> np.ndarray:
+    def read(self, region: Region) -> np.ndarray:
         """See `Series.read`."""
         t, _, z, y, x = region
         planes = [[self._plane((i, k), y, x) for k in range(z.start, z.stop)] for i in range(t.start, t.stop)]

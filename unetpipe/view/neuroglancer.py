@@ -1,0 +1,80 @@
+"""The state in which Neuroglancer shows a series: its layers, at their physical scale, with contrast."""
+
+from typing import Any
+
+from unetpipe.view.scene import Scene
+
+RGB = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1)}
+MIXED = ((0, 1, 1), (1, 0, 1), (1, 1, 0), (0, 1, 0), (1, 0, 0), (0, 0, 1))  # of channels that are no colours
+WHITE, ORANGE = (1, 1, 1), (1, 0.4, 0)
+SHOWN = 3  # channels that are seen at first
+CENTRED = [[float(row == column) for column in range(5)] + [-0.5] for row in range(5)]  # pixel 0 around 0, as in OME
+SCREEN = 900  # pixels of a window that an image should fill at first
+
+
+def state(scene: Scene, data: str) -> dict[str, Any]:
+    """The JSON state of a series.
+
+    Each channel is a layer of its own, since Neuroglancer mixes within one only what lies in one chunk.
+
+    Parameters
+    ----------
+    data : str
+        Address of the results folder.
+    """
+    t, _, z, y, x = scene.shape
+    image = f"{data}/images/{scene.sample}.ome.zarr/{scene.path}/"
+    layers = [_channel(scene, k, image) for k in range(len(scene.channels))]
+    if scene.predicted:
+        source = f"{data}/probabilities/{scene.sample}.zarr/{scene.path}/"
+        steps = {axis.removesuffix("'"): scale for axis, scale in _scales(scene).items()}
+        layer = _plane("probability", source, scene, 0, inputDimensions=steps, matrix=CENTRED)
+        layers.append(layer | {"shader": _heat(), "visible": False})
+    layers += [_labels(name, f"{image}labels/{name}/") for name in scene.labels]
+    scales = _scales(scene)
+    return {
+        "dimensions": {axis: scales[axis] for axis in "xyzt"},
+        "position": [(size - 1) / 2 for size in (x, y, z, t)],
+        "crossSectionScale": max(y, x) / SCREEN,
+        "projectionScale": max(z, y, x),
+        "layers": layers,
+        "layout": "4panel" if z > 1 else "xy",
+        "showAxisLines": False,
+    }
+
+
+def _scales(scene: Scene) -> dict[str, list]:
+    """Size and unit of a step along each axis."""
+    space = [[1e-6 * size, "m"] for size in scene.pixel_size] if scene.pixel_size else [[1, ""]] * 3
+    return dict(zip(("t", "c'", "z", "y", "x"), ([1, ""], [1, ""], *space), strict=True))
+
+
+def _channel(scene: Scene, number: int, source: str) -> dict[str, Any]:
+    """Of an image, in its colour, within the range of grey values in the tissue."""
+    alone, name = len(scene.channels) == 1, scene.channels[number]
+    colours = set(scene.channels) == RGB.keys()
+    colour = WHITE if alone else RGB[name] if colours else MIXED[number % len(MIXED)]
+    limits = "range=[{:g}, {:g}]".format(*scene.ranges[number]) if scene.ranges else ""
+    code = f"#uicontrol invlerp grey({limits})\nvoid main() {{ emitRGB(grey() * {_vector(colour)}); }}\n"
+    layer = _plane("image" if alone else f"image {name}", source, scene, number) | {"shader": code}
+    return layer | {"blend": "additive" if number else "default", "visible": number < SHOWN}
+
+
+def _heat() -> str:
+    return f"#uicontrol invlerp p(range=[0, 255])\nvoid main() {{ emitRGBA(vec4({_vector(ORANGE)}, 0.7 * p())); }}\n"
+
+
+def _vector(colour: tuple[float, ...]) -> str:
+    return "vec3({:.1f}, {:.1f}, {:.1f})".format(*colour)
+
+
+def _plane(name: str, source: str, scene: Scene, channel: int, **placing) -> dict[str, Any]:
+    """One channel of an array (t, c, z, y, x)."""
+    placed = {"url": f"{source}|zarr3:", "transform": {"outputDimensions": _scales(scene), **placing}}
+    local = {"localDimensions": {"c'": [1, ""]}, "localPosition": [channel]}
+    return {"type": "image", "name": name, "source": placed, "opacity": 1, **local}
+
+
+def _labels(name: str, source: str) -> dict[str, Any]:
+    shown = {"selectedAlpha": 0.35, "visible": name == "objects"}
+    return {"type": "segmentation", "name": name, "source": f"{source}|zarr3:", **shown}
