@@ -13,5 +13,5 @@ REVISIONS = {
     "label": "label 1",
     "measure": "measure 2",
     "score": "score 2",
-    "report": "report 5",
+    "report": "report 6",
 }
