@@ -54,7 +54,7 @@ LAYERS = [
     {"saved", "seams", "start"},
     {"ingest", "truth", "mask", "weights", "train", "predict", "label", "measure", "score", "demo", "export"}
     | {"labels_tiff"},
-    {"report", "view", "figures", "trained", "plan", "tuning", "verification"},
+    {"report", "view", "suggestion", "figures", "trained", "plan", "tuning", "verification"},
     {"doctor"},
     {"cli"},
 ]

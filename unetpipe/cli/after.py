@@ -17,6 +17,7 @@ def add(commands) -> None:
     _add_view(commands)
     _add_picture(commands)
     _add_tune(commands)
+    _add_suggest(commands)
     _add_verify(commands)
 
 
@@ -99,6 +100,24 @@ def _add_tune(commands) -> None:
     )
     tuned.add_argument("--threads", type=int, default=os.cpu_count(), help="(%(default)s)")
     tuned.set_defaults(run=_tune)
+
+
+def _add_suggest(commands) -> None:
+    suggested = commands.add_parser(
+        "suggest",
+        help="which regions to annotate next",
+        description="Finds squares of predicted images where the network is unsure and that look unlike what it has "
+        "learnt from, and writes GeoJSON to open in QuPath: the squares, of class Region*, with the objects found in "
+        "them. Correct those, export them, and name the file in the column labels of a row of split train.",
+        epilog="example: unetpipe suggest my/results --count 20",
+    )
+    suggested.add_argument("results", type=Path)
+    suggested.add_argument("samples", nargs="*", help="all predicted ones without truth if not given")
+    suggested.add_argument("--count", type=int, default=10, help="of squares (%(default)s)")
+    suggested.add_argument("--side", type=int, default=512, help="of a square, pixels (%(default)s)")
+    suggested.add_argument("--to", type=Path, metavar="FOLDER", help="(suggested, beside the results)")
+    suggested.add_argument("--threads", type=int, default=os.cpu_count(), help="(%(default)s)")
+    suggested.set_defaults(run=_suggest)
 
 
 def _add_verify(commands) -> None:
@@ -231,6 +250,20 @@ def _tune(options) -> None:
     print(lines.to_string(index=False, float_format="%.3f"))
     best = table.iloc[0]
     print(f"\nlabel:\n  threshold: {best.threshold}\n  split: {best.split}\n  min_size: {best.min_size}")
+
+
+def _suggest(options) -> None:
+    from unetpipe.suggestion import suggest, write_suggestions
+
+    found = suggest(options.results, options.samples, count=options.count, side=options.side, workers=options.threads)
+    files = write_suggestions(found, options.to or options.results.resolve().parent / "suggested")
+    paths = {id(suggestion): path for path, several in files.items() for suggestion in several}
+    print("     y      x  uncertainty  distance  image")
+    for one in found:
+        y, x = (part.start for part in one.window.plane)
+        distance = "-" if one.distance != one.distance else f"{one.distance:.1f}"
+        print(f"{y:6} {x:6} {one.uncertainty:12.2f} {distance:>9}  {one.window.image.entry['name']}: {paths[id(one)]}")
+    print("correct these in QuPath, export them, and name the file in the column labels of a row of split train")
 
 
 def _verify(options) -> None:

@@ -1,0 +1,151 @@
+"""What is suggested is unsure and unlike what is known, and comes back as truth once it is corrected."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scenes import discs
+from scipy import ndimage
+
+from unetpipe.cli import main
+from unetpipe.ingest import ingest
+from unetpipe.label import write_objects
+from unetpipe.mask import write_mask
+from unetpipe.store import create_array, label_path, open_array, read_attributes, write_group
+from unetpipe.suggestion import appearance, choose, suggest, uncertainty
+from unetpipe.truth import write_truth
+
+SIDES = {"chunk": 32, "shard": 64}
+
+
+def bytes_of(probability):
+    return np.rint(255 * probability).astype(np.uint8)[None]
+
+
+def test_blurred_borders_and_faint_objects_are_unsure_and_their_number_is_not():
+    few, many = (ndimage.gaussian_filter((discs((128, 128), seed=3, count=n)[1] > 0).astype(float), 1) for n in (3, 12))
+    blurred = ndimage.gaussian_filter((discs((128, 128), seed=3, count=12)[1] > 0).astype(float), 4)
+    faint = many * 0.4
+    sure = [uncertainty(bytes_of(one)) for one in (np.zeros((128, 128)), few, many)]
+    assert max(sure) < min(uncertainty(bytes_of(one)) for one in (blurred, faint))
+    assert sure[2] < 2 * sure[1]
+
+
+def test_of_several_classes_the_two_likeliest_count():
+    parts = np.zeros((2, 64, 64), np.uint8)
+    parts[:, :, :32] = 127
+    between = uncertainty(parts)
+    parts[0, :, :32], parts[1, :, :32] = 254, 0
+    assert uncertainty(parts) < between / 10
+
+
+@given(
+    unsure=st.lists(st.floats(0, 9), min_size=1, max_size=12),
+    known=st.integers(0, 5),
+    count=st.integers(1, 5),
+    seed=st.integers(0, 99),
+)
+def test_each_choice_has_the_best_sum_of_ranks(unsure, known, count, seed):
+    """Written naively: places above which a window ranks, ties counting half."""
+    random = np.random.default_rng(seed)
+    unsure, features, known = np.array(unsure), random.normal(size=(len(unsure), 3)), random.normal(size=(known, 3))
+    spread = np.concatenate([features, known]).std(axis=0).clip(0.01)
+    chosen = []
+    for place, distance in choose(unsure, features, known, count):
+        far = [
+            min((np.linalg.norm((one - other) / spread) for other in [*known, *features[chosen]]), default=np.inf)
+            for one in features
+        ]
+        rank = [sum((b < a) + 0.5 * (b == a) for b in unsure) for a in unsure]
+        rank = [r + sum((b < a) + 0.5 * (b == a) for b in far) for r, a in zip(rank, far, strict=True)]
+        assert place not in chosen
+        assert rank[place] == max(rank[k] for k in range(len(unsure)) if k not in chosen)
+        np.testing.assert_allclose(distance, far[place] if np.isfinite(far[place]) else np.nan)
+        chosen.append(place)
+    assert len(chosen) == min(count, len(unsure))
+
+
+def test_appearance_is_of_each_channel():
+    ramp = np.tile(np.linspace(0, 1, 101, dtype=np.float32), (101, 1))
+    mean, deviation, low, high, slope = appearance(np.stack([ramp, 0 * ramp])).reshape(5, 2).T[0]
+    assert (mean, low, high, slope) == pytest.approx((0.5, 0.05, 0.95, 0.01), abs=1e-6)
+    assert deviation == pytest.approx(np.std(ramp))
+
+
+@pytest.fixture
+def results(tmp_path):
+    """`known` is annotated; of `new`, the right half is brighter, and unsure in its lower part."""
+    results = tmp_path / "results"
+    for name, brighter in (("known", 0), ("new", 60)):
+        image, labels = discs((192, 256), seed=4, count=25)
+        image[:, 128:] += np.uint8(brighter)
+        np.save(tmp_path / f"{name}.npy", image)
+        np.save(tmp_path / "labels.npy", labels)
+        store = str(results / f"images/{name}.ome.zarr/zarr.json")
+        ingest([str(tmp_path / f"{name}.npy")], store, sample=name, **SIDES)
+        write_mask(store, str(results / f"tissue/{name}.json"), sample=name, contrast=0)
+    write_truth([str(tmp_path / "labels.npy")], str(results / "images/known.ome.zarr/zarr.json"),
+                str(results / "truth/known.json"), sample="known")  # fmt: skip
+    probability = ndimage.gaussian_filter((labels > 0).astype(float), 1)
+    probability[128:, 192:] = ndimage.gaussian_filter((labels > 0).astype(float), 5)[128:, 192:]
+    array = create_array(results / "probabilities/new.zarr/0", (1, 1, 1, 192, 256), np.uint8, chunk=32, shard=64)
+    array[0, 0, 0] = bytes_of(probability)[0]
+    write_group(results / "probabilities/new.zarr", {"unetpipe": {"series": [{"path": "0", "digest": "x"}]}})
+    image = str(results / "images/new.ome.zarr/zarr.json")
+    predicted = str(results / "probabilities/new.zarr/zarr.json")
+    write_objects(image, predicted, str(results / "objects/new.json"), sample="new", min_size=4)
+    return results
+
+
+def test_the_unsure_and_unlike_window_comes_first(results):
+    found = suggest(results, count=3, side=64, workers=2)
+    assert found[0].window.plane == (slice(128, 192), slice(192, 256))
+    assert found[0].uncertainty > 2 * found[1].uncertainty
+    assert len({str(one.window.plane) for one in found}) == 3
+    without = [one for one in suggest(results, count=12, side=64) if one.window.plane[1].stop <= 128]
+    assert max(one.distance for one in without) < found[0].distance  # the left half looks as what is known
+
+
+def test_a_suggestion_comes_back_as_truth(results, capsys):
+    main(["suggest", str(results), "--count", "2", "--side", "64"])
+    path = results.parent / "suggested" / "new.geojson"
+    said = capsys.readouterr().out
+    assert said.count(str(path)) == 2
+    assert "   128    192" in said
+    store = results / "images/new.ome.zarr"
+    objects = open_array(label_path(store, "0", "objects") / "0")[0, 0]
+    write_truth([str(path)], str(store / "zarr.json"), str(results.parent / "t.json"), sample="new")
+    truth, classes = (open_array(label_path(store, "0", name) / "0")[0, 0] for name in ("truth", "classes"))
+    known = classes != 255
+    assert known.sum() == 2 * 64 * 64
+    assert known[128:, 192:].all()
+    np.testing.assert_array_equal(truth > 0, known & (objects > 0))
+    pairs = np.unique(np.stack([truth[truth > 0], objects[truth > 0]]), axis=1)
+    assert len(np.unique(pairs[0])) == pairs.shape[1]  # each is a piece of one object
+    with pytest.raises(SystemExit, match=r"new.geojson exists, and may have been edited"):
+        main(["suggest", str(results), "--side", "64"])
+
+
+def test_regions_of_a_rescaled_slide_are_in_its_own_pixels(tmp_path, results):
+    root = results / "images/new.ome.zarr/zarr.json"
+    content = json.loads(root.read_text())
+    content["attributes"]["unetpipe"]["series"][0]["origin"] = {"sides": [384, 512], "steps": [2.0, 2.0]}
+    root.write_text(json.dumps(content))
+    assert read_attributes(root)["series"][0]["origin"]
+    main(["suggest", str(results), "--count", "1", "--side", "64", "--to", str(tmp_path / "other")])
+    region = json.loads((tmp_path / "other/new.geojson").read_text())["features"][0]
+    assert region["properties"]["classification"]["name"] == "Region*"
+    corners = np.array(region["geometry"]["coordinates"][0])
+    assert (corners.min(axis=0).tolist(), corners.max(axis=0).tolist()) == ([384, 256], [512, 384])
+
+
+def test_annotated_samples_are_left_to_their_split(results):
+    with pytest.raises(SystemExit, match='sample "known" is not predicted; new are'):
+        main(["suggest", str(results), "known"])
+    (results / "truth/new.json").write_text("{}")
+    with pytest.raises(SystemExit, match='sample "new" has truth already'):
+        main(["suggest", str(results), "new"])
+    with pytest.raises(SystemExit, match="no predicted sample is without truth"):
+        main(["suggest", str(results)])
