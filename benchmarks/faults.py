@@ -21,6 +21,7 @@ from unetpipe.verification import verify
 KILLS = 10
 DISK = 2**24  # bytes
 CLOCK = -400 * 86400.0  # seconds
+PUBLISHED_BY = {"predict_part": "predict"}
 PAGE = Path(__file__).with_name("FAULTS.md")
 PACKAGES = ("unetpipe", "torch", "zarr", "zarrs", "numpy", "dask", "pyarrow", "tifffile")
 
@@ -111,10 +112,11 @@ def on_a_read_only_disk(bench: Bench, name: str, place: Path) -> Iterator[Row]:
 
 
 def damaged(bench: Bench, name: str, place: Path) -> Iterator[Row]:
-    """A shard that it wrote is found by `verify`, and made again after what that says is deleted."""
+    """A shard that it wrote is found by `verify`, once published, and made again after what that says is deleted."""
+    last = PUBLISHED_BY.get(name, name)
     before = bench.folder / "before" / name / "results"
     for kind, harm in (("shard truncated", _truncate), ("bit of a shard flipped", _flip)):
-        results = bench.copy(name, place / kind, "after")
+        results = bench.copy(last, place / kind, "after")
         shards = [path for path in sorted(results.glob("**/c/**/*")) if path.is_file()]
         own = [path for path in shards if not (before / path.relative_to(results)).exists()]
         if own:
@@ -122,9 +124,10 @@ def damaged(bench: Bench, name: str, place: Path) -> Iterator[Row]:
             (problem,) = verify(results, blocks=0)
             for path in problem.delete.split():
                 shutil.rmtree(results / path) if (results / path).is_dir() else (results / path).unlink(missing_ok=True)
-            ends = [Ended(1, "", 0, 0), bench.run(name, results)]
+            ends = [Ended(1, "", 0, 0), *(bench.run(one, results) for one in dict.fromkeys((name, last)))]
             said = str(problem).replace(f"{results}/", "")
-            yield _row(bench, name, results, kind, ends, said, done=bench.usual[name].work)
+            row = _row(bench, last, results, kind, ends, said, done=bench.usual[last].work)
+            yield row._replace(stage=name, faults=1)
 
 
 def _truncate(path: Path) -> None:
