@@ -1,7 +1,9 @@
 """The command line: its examples are commands, errors are sentences, and `run` is Snakemake's own command."""
 
 import os
+import re
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -24,11 +26,32 @@ def test_examples_are_commands(name):
     """Each is printed as it is written, and understood."""
     text = COMMANDS[name].epilog
     assert text in COMMANDS[name].format_help()
-    examples = [part.split("   ")[0] for part in text.split("unetpipe ")[1:]]
+    examples = [re.split("   | > ", part)[0] for part in text.split("  unetpipe ")[1:] or text.split("unetpipe ")[1:]]
     for example in examples:
         make_parser().parse_args(shlex.split(example))
     assert examples
     assert all(example.startswith(name) for example in examples)
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is what completes")
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [(["su"], {"summary", "suggest"}), (["suggest", "--c"], {"--count"}), (["tune", "--metric", "mean"], {"mean_iou"})],
+)
+def test_bash_completes_commands_options_and_choices(tmp_path, capsys, typed, offered):
+    main(["completion", "bash"])
+    (tmp_path / "unetpipe").write_text(capsys.readouterr().out)
+    words = shlex.join(["unetpipe", *typed])
+    script = f"""source {tmp_path}/unetpipe; COMP_WORDS=({words}); COMP_CWORD={len(typed)}; COMP_LINE={words!r}
+    $(complete -p unetpipe | sed 's/.*-F \\([^ ]*\\) .*/\\1/'); echo "${{COMPREPLY[@]}}" """
+    done = subprocess.run([shutil.which("bash"), "-c", script], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) == offered, done.stderr
+
+
+def test_completion_knows_files(capsys):
+    main(["completion", "zsh"])
+    said = capsys.readouterr().out
+    assert '":results:_files"' in said.split("_shtab_unetpipe_suggest_options=(")[1].split("\n)")[0]
 
 
 class TestErrors:

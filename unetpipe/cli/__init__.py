@@ -3,7 +3,7 @@
 import argparse
 
 from unetpipe import __version__
-from unetpipe.cli import after, before, networks, project
+from unetpipe.cli import after, before, completion, networks, project
 
 EXPECTED = (OSError, ValueError, RuntimeError)  # whose sentence says what to do
 
@@ -25,8 +25,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="unetpipe", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("--debug", action="store_true", help="show where an error arose")
+    parser.set_defaults(parser=parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for room in (project, before, after, networks):
+    for room in (project, before, after, networks, completion):
         room.add(commands)
     for command in commands.choices.values():
         command.formatter_class = Help
