@@ -8,7 +8,7 @@ LONG := $(patsubst %,benchmarks/%.py,ablation faults sets volume)
 
 # of $(CLIENT) the files for a browser and their server are used, which need nothing but tornado: hence --no-deps
 
-.PHONY: setup demo test check bench faults clean
+.PHONY: setup demo test check bench faults figures clean
 
 setup: $(SETUP)
 
@@ -40,6 +40,10 @@ bench: $(SETUP)
 faults: $(SETUP)
 	PYTHONPATH=tests $(BIN)/python benchmarks/faults.py
 	$(BIN)/python -m pytest -m long
+
+figures: demo
+	$(BIN)/unetpipe figures docs
+	$(BIN)/python docs/figures.py
 
 clean:
 	rm -rf .venv .snakemake runs *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
