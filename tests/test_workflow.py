@@ -230,7 +230,8 @@ def test_what_is_damaged_is_found_and_alone_made_again(project, capsys):
         "weights/train.zarr/0/border/c/**/*": lambda path: path.unlink(),
         "probabilities/slide.zarr/0/c/**/*": flip,
         "network/all/network.safetensors": flip,
-        "objects/slide.parquet": lambda path: path.write_bytes(path.read_bytes()[:-9]),
+        "objects/slide.parquet": flip,
+        "objects/test.parquet": lambda path: path.write_bytes(path.read_bytes()[:-9]),
     }
     for pattern, damage in damaged.items():
         damage(min(path for path in results.glob(pattern) if path.is_file()))

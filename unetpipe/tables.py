@@ -42,9 +42,20 @@ class Rows:
         self.kept.clear()
 
 
+def count_rows(path: str | Path) -> int:
+    """Rows of a table, every page of which is read and compared with its checksum.
+
+    Raises
+    ------
+    OSError, ValueError
+        If it is not whole.
+    """
+    return sum(batch.num_rows for batch in ParquetFile(path, page_checksum_verification=True).iter_batches())
+
+
 @contextmanager
 def growing_table(path: str | Path, empty: pd.DataFrame) -> Iterator[Rows]:
-    """A Parquet file that appears when the block ends without an error.
+    """A Parquet file, with checksums of its pages, that appears when the block ends without an error.
 
     Parameters
     ----------
@@ -53,7 +64,7 @@ def growing_table(path: str | Path, empty: pd.DataFrame) -> Iterator[Rows]:
         Its columns and their types, without rows.
     """
     schema = pa.Schema.from_pandas(empty, preserve_index=False)
-    with replacing(path) as aside, ParquetWriter(aside, schema) as file:
+    with replacing(path) as aside, ParquetWriter(aside, schema, write_page_checksum=True) as file:
         rows = Rows(file, empty)
         yield rows
         rows.write()

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from pyarrow.parquet import ParquetFile
 
 from unetpipe.blocks import read_lines
 from unetpipe.geometry import relative_spacing
@@ -15,6 +14,7 @@ from unetpipe.manifest import file_checksum, read_json
 from unetpipe.predict import recheck
 from unetpipe.saved import load_network
 from unetpipe.store import label_path, open_array, read_attributes
+from unetpipe.tables import count_rows
 
 STAGES = {"ingest": "images/{}.ome.zarr/zarr.json", "truth": "truth/{}.json", "tissue": "tissue/{}.json"}
 STAGES |= {"objects": "objects/{}.json", "weights": "weights/{}.zarr/zarr.json"}
@@ -95,7 +95,7 @@ def damaged_tables(results: Path, sample: str) -> Iterator[Problem]:
     manifest, table, outlines = (results / "objects" / f"{sample}{end}" for end in (".json", ".parquet", ".geojson.gz"))
     expected = sum(series["objects"] for series in read_json(manifest)["series"])
     try:
-        rows = ParquetFile(table).metadata.num_rows
+        rows = count_rows(table)
         if rows != expected:
             yield Problem(f"{table} has {rows} rows, {manifest.name} counts {expected}", f"objects/{sample}.parquet")
     except (OSError, ValueError) as error:
