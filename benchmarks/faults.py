@@ -120,8 +120,9 @@ def damaged(bench: Bench, name: str, place: Path) -> Iterator[Row]:
         shards = [path for path in sorted(results.glob("**/c/**/*")) if path.is_file()]
         own = [path for path in shards if not (before / path.relative_to(results)).exists()]
         if own:
-            harm(own[len(own) // 2])
-            (problem,) = verify(results, blocks=0)
+            chosen = own[len(own) // 2]
+            harm(chosen)
+            (problem,) = (found for found in verify(results, blocks=0) if str(chosen) in found.what)
             for path in problem.delete.split():
                 shutil.rmtree(results / path) if (results / path).is_dir() else (results / path).unlink(missing_ok=True)
             ends = [Ended(1, "", 0, 0), *(bench.run(one, results) for one in dict.fromkeys((name, last)))]
