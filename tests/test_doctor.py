@@ -174,6 +174,18 @@ class TestCluster:
         assert slurm.settings["SLURM_VERSION"] in text
         assert list(tmp_path.iterdir()) == [tmp_path / ".snakemake"]
 
+    @pytest.mark.usefixtures("slurm")
+    def test_images_may_lie_elsewhere(self, tmp_path):
+        """As `--data` says: the folder that the config names is not there."""
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "elsewhere" / "a.tif").touch()
+        (tmp_path / "config.yaml").write_text("samples: samples.tsv\ndata: nowhere\n")
+        rows = ["sample\tpath\tlabels\tsplit", "a\ta.tif\ta.tif\ttrain"]
+        (tmp_path / "samples.tsv").write_text("\n".join(rows))
+        given = PROFILE, tmp_path / "config.yaml", tmp_path
+        assert "nowhere/a.tif names no file" in said(examine_cluster(*given))
+        assert "✓ train: 8 cores" in said(examine_cluster(*given, tmp_path / "elsewhere"))
+
     def test_what_a_site_may_have_set_otherwise(self, slurm, tmp_path):
         slurm.settings |= {"MinJobAge": "10 sec", "AccountingStorageType": "accounting_storage/none"}
         slurm.partitions = "gpu|2:00:00\n"

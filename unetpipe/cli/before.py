@@ -95,7 +95,7 @@ def _doctor(options) -> None:
     if options.config:
         examined.append(examine_project(_read_config(options), options.config.parent, directory / "results"))
     if options.profile:
-        examined.append(examine_cluster(options.profile, options.config, directory))
+        examined.append(examine_cluster(options.profile, options.config, directory, options.data))
     bad = 0
     for finding in chain(*examined):
         print(finding, flush=True)

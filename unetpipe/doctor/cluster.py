@@ -19,6 +19,7 @@ import yaml
 
 from unetpipe.doctor.findings import Finding, bad, good, unsure
 
+SAID = 3  # lines of Snakemake's at its end that say what is wrong
 PLUGIN = "snakemake-executor-plugin-slurm"
 SNAKEFILE = Path(__file__).parents[2] / "Snakefile"
 RULE = re.compile(r"^rule (\w+):\n(.*?)(?=^\[|\Z)", re.DOTALL | re.MULTILINE)
@@ -64,7 +65,7 @@ class Needs(NamedTuple):
         return [*options, f"--cpus-per-task={self.threads}", *shlex.split(given.get("slurm_extra", "").strip("'\""))]
 
 
-def examine_cluster(profile: Path, config: Path | None, directory: Path) -> Iterator[Finding]:
+def examine_cluster(profile: Path, config: Path | None, directory: Path, data: Path | None = None) -> Iterator[Finding]:
     """What Slurm says of the jobs that a run with this profile would submit.
 
     Parameters
@@ -76,6 +77,8 @@ def examine_cluster(profile: Path, config: Path | None, directory: Path) -> Iter
         the defaults.
     directory : path
         Where it would run.
+    data : path, optional
+        Instead of the config's key data.
     """
     content = yaml.safe_load((profile / "config.yaml").read_text())
     if content.get("executor") != "slurm":
@@ -93,7 +96,7 @@ def examine_cluster(profile: Path, config: Path | None, directory: Path) -> Iter
         return
     yield from _site(content, settings)
     with tempfile.TemporaryDirectory() as folder:
-        needs, said = _needs(profile, config or _any_project(Path(folder)), directory)
+        needs, said = _needs(profile, config or _any_project(Path(folder)), directory, data)
     if not needs:
         yield bad(f"snakemake --dry-run --profile {profile} lists no jobs", said)
         return
@@ -146,10 +149,11 @@ def _site(profile: dict, settings: dict[str, str]) -> Iterator[Finding]:
         yield good(f"PreemptMode {mode}, JobRequeue {settings['JobRequeue']}")
 
 
-def _needs(profile: Path, config: Path, directory: Path) -> tuple[list[Needs], str]:
+def _needs(profile: Path, config: Path, directory: Path, data: Path | None) -> tuple[list[Needs], str]:
     """What a run would ask for, and what Snakemake said at last."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE), "--profile", str(profile)]
     command += ["--configfile", str(config), "--directory", str(directory), "--dry-run", "--forceall", "--nolock"]
+    command += ["--config", f"data={data.resolve()}"] if data else []
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - this Python
     found: dict[str, Needs] = {}
     for rule, text in RULE.findall(done.stdout):
@@ -159,8 +163,8 @@ def _needs(profile: Path, config: Path, directory: Path) -> tuple[list[Needs], s
             given = dict(part.split("=", 1) for part in line[1].split(", ") if "=" in part)
             one = Needs(rule, int(threads[1]) if threads else 1, given)
             found[rule] = max(found.get(rule, one), one, key=lambda needs: needs.number)
-    last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
-    return [*found.values()], " ".join(last)
+    lines = [line.strip() for line in (done.stdout.strip() or done.stderr.strip()).splitlines()]
+    return [*found.values()], " ".join([line for line in lines if not line.startswith("File ")][-SAID:])
 
 
 def _accepted(needs: list[Needs]) -> Iterator[Finding]:
