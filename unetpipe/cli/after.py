@@ -262,7 +262,7 @@ def _suggest(options) -> None:
     for one in found:
         y, x = (part.start for part in one.window.plane)
         distance = "-" if one.distance != one.distance else f"{one.distance:.1f}"
-        print(f"{y:6} {x:6} {one.uncertainty:12.2f} {distance:>9}  {one.window.image.entry['name']}: {paths[id(one)]}")
+        print(f"{y:6} {x:6} {one.uncertainty:12.4f} {distance:>9}  {one.window.image.entry['name']}: {paths[id(one)]}")
     print("correct these in QuPath, export them, and name the file in the column labels of a row of split train")
 
 
