@@ -2,6 +2,7 @@
 
 from itertools import pairwise, product
 
+import cloudpickle
 import numpy as np
 import pytest
 import tifffile
@@ -15,10 +16,11 @@ from unetpipe.mask import write_mask
 from unetpipe.network import UNet
 from unetpipe.outlines import outline
 from unetpipe.predict import predict_part, publish_probabilities
+from unetpipe.readers import open_series
 from unetpipe.readers.rescaled import nearest, rescaled
 from unetpipe.readers.series import Plane, Region, Series
 from unetpipe.saved import save_network
-from unetpipe.store import open_array, read_attributes
+from unetpipe.store import create_array, image_metadata, open_array, read_attributes, write_group
 from unetpipe.trained import predict_file
 from unetpipe.truth import write_truth
 
@@ -73,6 +75,26 @@ def test_coarser_pixels_are_means_over_their_areas(step):
     assert np.abs(found - expected).max() <= 0.51
 
 
+@given(
+    sides=st.tuples(st.integers(8, 60), st.integers(8, 60)),
+    step=st.sampled_from([2, 4, 8]),
+    seed=st.integers(0, 99),
+)
+def test_a_pyramid_gives_what_its_finest_level_gives(sides, step, seed):
+    """Levels are means of 2 x 2 and 4 x 4, whose last pixels may be cut off: there alone the finest knows more."""
+    pixels = np.random.default_rng(seed).random(sides).astype(np.float32)
+    levels = [pixels]
+    for _ in range(2):
+        y, x = (side // 2 for side in levels[-1].shape)
+        levels.append(levels[-1][: 2 * y, : 2 * x].reshape(y, 2, x, 2).mean(axis=(1, 3)))
+    whole = series(pixels, 1.0)
+    found = everything(rescaled(whole._replace(coarser=tuple(series(level, 1.0) for level in levels[1:])), step))
+    expected = everything(rescaled(whole, step))
+    assert found.shape == expected.shape
+    inner = tuple(slice(0, (side - 4) // step) for side in sides)
+    np.testing.assert_allclose(found[inner], expected[inner], rtol=1e-5)  # float32 sums in another order
+
+
 def test_finer_pixels_lie_on_the_line_between():
     ramp = np.tile(np.arange(0, 200, 10, dtype=np.float32), (20, 1))
     found = everything(rescaled(series(ramp, 1.0), 0.5))
@@ -115,6 +137,52 @@ def test_a_given_pixel_size_must_not_contradict_the_file(tmp_path):
     ingest([path], str(output), sample="s", pixel_size=0.254)
     ingest([path], str(output), sample="s", pixel_size=0.5, override=True)
     assert read_attributes(output)["series"][0]["pixel_size"] == [1.0, 0.5, 0.5]
+
+
+def pyramid(folder, kind, levels):
+    """A file whose levels hold what they are given, whatever that is."""
+    path = folder / f"a.{kind}"
+    if kind == "ome.zarr":
+        ome = image_metadata("a", len(levels), (1.0, 0.25, 0.25), [{"label": "0"}])
+        for number, level in enumerate(levels):
+            shape = (1, 1, 1, *level.shape)
+            create_array(path / str(number), shape, level.dtype, chunk=32, shard=64)[...] = level.reshape(shape)
+        write_group(path, {"ome": ome})
+        return path
+    with tifffile.TiffWriter(path) as file:
+        if kind == "svs":
+            for number, level in enumerate(levels):
+                colours, told = np.repeat(level[..., None], 3, axis=2), "Aperio Image Library v11\n|MPP = 0.25"
+                jpeg = {"compression": "jpeg", "photometric": "rgb", "subfiletype": int(number > 0)}
+                file.write(colours, tile=(64, 64), description=told, metadata=None, **jpeg)
+            return path
+        size = {"resolution": (40000, 40000), "resolutionunit": "CENTIMETER"}
+        file.write(levels[0], subifds=len(levels) - 1, tile=(64, 64), **size)
+        for level in levels[1:]:
+            file.write(level, subfiletype=1, tile=(64, 64))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["tif", "ome.zarr", "svs"])
+@pytest.mark.parametrize(("pixel_size", "level"), [(0.4, 0), (0.5, 1), (0.99, 2), (1.5, 2)])
+def test_the_coarsest_level_that_is_fine_enough_is_read(tmp_path, kind, pixel_size, level):
+    sides = [(256, 192), (128, 96), (64, 48)]
+    path = pyramid(tmp_path, kind, [np.full(side, 10 * (k + 1), np.uint8) for k, side in enumerate(sides)])
+    (one,) = open_series(path)
+    found = rescaled(one, pixel_size)
+    np.testing.assert_array_equal(everything(found), 10 * (level + 1))
+    assert found.shape[3:] == tuple(round(side * 0.25 / pixel_size) for side in sides[0])
+    assert found.origin.sides == sides[0]
+    again = cloudpickle.loads(cloudpickle.dumps(found.read))  # as another process reads it
+    np.testing.assert_array_equal(again((slice(0, 1),) * 3 + (slice(3, 9), slice(5, 9))), 10 * (level + 1))
+
+
+def test_a_level_that_is_cut_short_is_not_read(tmp_path):
+    path = pyramid(tmp_path, "tif", [np.full(side, 7, np.uint8) for side in ((256, 192), (128, 96))])
+    path.write_bytes(path.read_bytes()[:-99])
+    (one,) = open_series(path)
+    np.testing.assert_array_equal(everything(rescaled(one, 0.5)), 7)
+    assert one.coarser == ()
 
 
 @pytest.fixture(scope="module")

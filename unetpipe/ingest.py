@@ -167,9 +167,8 @@ def _select(series: Series, *, channels, pixel_size, override, resample) -> Seri
     """The asked channels at the asked pixel size."""
     if pixel_size is not None:
         series = _with_pixel_size(series, pixel_size, override=override)
-    if channels is not None:
-        series = _with_channels(series, channels)
-    return rescaled(series, resample) if resample else series
+    series = rescaled(series, resample) if resample else series
+    return series if channels is None else _with_channels(series, channels)
 
 
 def _with_pixel_size(series: Series, pixel_size: float, *, override: bool) -> Series:
@@ -189,6 +188,7 @@ def _with_channels(series: Series, channels) -> Series:
         shape=shape,
         channels=tuple(series.channels[k] for k in index),
         levels=(),
+        coarser=(),
         read=partial(_read_channels, series.read, index),
     )
 

@@ -56,7 +56,19 @@ def open_series(path: str | Path, inside: str = "", *, palette: bool = True) -> 
     _refuse_claims(path, [series for series in found if not series.kinds])
     states = tuple(_state(file) for one in found for file in one.files or [path])
     opening = Opening(str(path.absolute()), inside, palette, states)
-    return [one._replace(read=Reader(opening, number, one.read)) for number, one in enumerate(found)]
+    return [_kept(opening, number, one) for number, one in enumerate(found)]
+
+
+def _kept(opening: "Opening", number: int, series: Series) -> Series:
+    """A series of a file that can be read in other processes, with its coarser levels."""
+    levels = [
+        one._replace(read=Reader(opening, (number, level), one.read)) for level, one in enumerate(_levels(series))
+    ]
+    return levels[0]._replace(coarser=tuple(levels[1:]))
+
+
+def _levels(series: Series) -> tuple[Series, ...]:
+    return (series, *series.coarser)
 
 
 def _state(path: str | Path) -> tuple[int, int]:
@@ -75,21 +87,22 @@ class Opening(NamedTuple):
 
 
 class Reader:
-    """Reads one series of a file; in another process it opens the file again, once for all of its series."""
+    """Reads one level of a series of a file; in another process it opens the file again, once for all of them."""
 
-    def __init__(self, opening: Opening, number: int, read: Callable[[Region], np.ndarray]):
-        self.opening, self.number, self.read = opening, number, read
+    def __init__(self, opening: Opening, place: tuple[int, int], read: Callable[[Region], np.ndarray]):
+        self.opening, self.place, self.read = opening, place, read
 
     def __call__(self, region: Region) -> np.ndarray:
         """Pixels of a region, see `Series.read`."""
         return self.read(region)
 
     def __reduce__(self) -> tuple:
-        return _reader, (self.opening, self.number)
+        return _reader, (self.opening, self.place)
 
 
-def _reader(opening: Opening, number: int) -> Reader:
-    return Reader(opening, number, _opened(opening)[number].read)
+def _reader(opening: Opening, place: tuple[int, int]) -> Reader:
+    number, level = place
+    return Reader(opening, place, _levels(_opened(opening)[number])[level].read)
 
 
 @lru_cache(maxsize=FILES)

@@ -1,5 +1,6 @@
 """Zarr of other writers: OME-Zarr 0.4 and 0.5, its collections, and plain arrays of format 2 and 3."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ MICROMETRES = {
 
 
 def open_file(path: Path, inside: str = "") -> list[Series]:
-    """The full resolution of every image of a store, or of the group or array that `inside` names."""
+    """Every image of a store, or of the group or array that `inside` names, with its coarser levels."""
     name = path.name.removesuffix(".zarr").removesuffix(".ome") + (f"-{inside.replace('/', '-')}" if inside else "")
     place = path / inside
     try:
@@ -50,24 +51,34 @@ def _numbered(path: Path, inside: str, number: int, count: int) -> list[Series]:
 
 
 def _image(place: Path, name: str, attributes: Any) -> Series:
-    """The first level of the first multiscale image of a group."""
+    """The first multiscale image of a group."""
     scales = attributes["multiscales"][0]
     axes = scales.get("axes") or [{"name": letter} for letter in "tczyx"]
     letters = "".join(axis["name"] if isinstance(axis, dict) else axis for axis in axes)
     if not set(letters) <= set("tczyx") or not set("yx") <= set(letters):
         raise ValueError(f"{place}: axes {letters} do not fit t, c, z, y, x; export it with those")
-    level = scales["datasets"][0]
-    try:
-        with zarr.config.set(PYTHON):
-            array = zarr.open_array(str(place / level["path"]), mode="r")
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{place}: its first level {level['path']} cannot be opened ({error})") from error
+    arrays = [*_open_levels(place, [level["path"] for level in scales["datasets"]])]
     channels = [channel.get("label") for channel in attributes.get("omero", {}).get("channels", [])]
-    count = array.shape[letters.index("c")] if "c" in letters else 1
+    count = arrays[0].shape[letters.index("c")] if "c" in letters else 1
     named = tuple(map(str, channels)) if len(channels) == count and all(channels) else None
-    series = lazy(name, array, letters, _pixel_size(axes, [scales, level]), named)
-    own = letters == "tczyx" and array.metadata.zarr_format == 3
-    return series._replace(levels=tuple(str(place / one["path"]) for one in scales["datasets"])) if own else series
+    size = _pixel_size(axes, [scales, scales["datasets"][0]])
+    full, *coarser = (lazy(name, array, letters, size, named) for array in arrays)
+    whole = full._replace(coarser=tuple(coarser))
+    own = letters == "tczyx" and arrays[0].metadata.zarr_format == 3
+    return whole._replace(levels=tuple(str(place / one["path"]) for one in scales["datasets"])) if own else whole
+
+
+def _open_levels(place: Path, paths: Sequence[str]) -> Iterator[zarr.Array]:
+    """The first, and the coarser ones as far as all can be opened: nobody needs those."""
+    for number, path in enumerate(paths):
+        try:
+            with zarr.config.set(PYTHON):
+                array = zarr.open_array(str(place / path), mode="r")
+        except (OSError, ValueError) as error:
+            if number:
+                return
+            raise ValueError(f"{place}: its first level {path} cannot be opened ({error})") from error
+        yield array
 
 
 def _pixel_size(axes: list, holders: list[dict]) -> tuple[float, float, float] | None:

@@ -1,6 +1,6 @@
 """A series at another pixel size: planes as a coarser or finer camera would have seen them, block by block."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import sparse
@@ -13,8 +13,9 @@ SAME = 0.02  # relative difference of pixel sizes that is none
 def rescaled(series: Series, pixel_size: float) -> Series:
     """The series with planes of that pixel size, unless they have it within 2 %.
 
-    Coarser pixels are means over their areas, finer ones lie on the line between. A pixel depends on its own
-    surroundings alone, so that blocks are those of the whole.
+    Coarser pixels are means over their areas, finer ones lie on the line between; of a file that has several
+    resolutions, the coarsest that is fine enough is read. A pixel depends on its own surroundings alone, so that
+    blocks are those of the whole.
 
     Parameters
     ----------
@@ -36,15 +37,34 @@ def rescaled(series: Series, pixel_size: float) -> Series:
         return series
     origin = Plane(series.shape[3:], tuple(steps))
     sides = [max(1, round(side / step)) for side, step in zip(*origin, strict=True)]
+    source, factors = _nearest_level(series, steps)
+    spacing = [step / factor for step, factor in zip(steps, factors, strict=True)]
 
     def read(region: Region) -> np.ndarray:
-        spans = zip(region[3:], origin.steps, origin.sides, strict=True)
+        spans = zip(region[3:], spacing, source.shape[3:], strict=True)
         (rows, y), (columns, x) = (_weights(part, step, side) for part, step, side in spans)
-        return _apply(series.read((*region[:3], rows, columns)), y, x, series.dtype)
+        return _apply(source.read((*region[:3], rows, columns)), y, x, series.dtype)
 
     depth = series.pixel_size[0]
-    size = (depth, pixel_size, pixel_size)
-    return series._replace(shape=(*series.shape[:3], *sides), pixel_size=size, read=read, origin=origin, levels=())
+    size, shape = (depth, pixel_size, pixel_size), (*series.shape[:3], *sides)
+    return series._replace(shape=shape, pixel_size=size, read=read, origin=origin, levels=(), coarser=())
+
+
+def _nearest_level(series: Series, steps: Sequence[float]) -> tuple[Series, list[float]]:
+    """The coarsest level whose pixels are not larger than wanted, and how many of the finest are in one of its."""
+    best, factors = series, [1.0, 1.0]
+    for level in series.coarser:
+        ratios = [_factor(*pair) for pair in zip(series.shape[3:], level.shape[3:], strict=True)]
+        fits = all(ratio <= step * (1 + SAME) for ratio, step in zip(ratios, steps, strict=True))
+        if level.shape[:3] == series.shape[:3] and fits and min(ratios) > min(factors):
+            best, factors = level, ratios
+    return best, factors
+
+
+def _factor(finest: int, side: int) -> float:
+    """A whole number where the last pixel, which may be cut off or added, is all that speaks against it."""
+    whole = round(finest / side)
+    return float(whole) if abs(finest - whole * side) < whole else finest / side
 
 
 def nearest(read: Callable[[Region], np.ndarray], origin: Plane) -> Callable[[Region], np.ndarray]:

@@ -27,6 +27,7 @@ class Series(NamedTuple):
     read: Callable[[Region], np.ndarray]  # safe to call from several threads
     origin: Plane | None = None
     files: tuple[str, ...] = ()  # all that it is read from, where they are several
+    coarser: tuple["Series", ...] = ()  # the same image with larger pixels, as the file has it
     kinds: tuple[str, ...] = ()  # class of the background (none) and of objects 1, 2, … that somebody drew
     levels: tuple[str, ...] = ()  # folders of the Zarr arrays (t, c, z, y, x) of format 3 that hold it and its halves
 

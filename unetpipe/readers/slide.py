@@ -5,31 +5,37 @@ from pathlib import Path
 import numpy as np
 import openslide
 
-from unetpipe.readers.series import Region, Series
+from unetpipe.readers.series import RGB, Region, Series
 
 SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide")
 
 
 def open_file(path: Path) -> list[Series]:
-    """The full resolution of a slide as one series of three channels."""
+    """A slide as one series of three channels, with its coarser levels."""
     try:
         slide = openslide.OpenSlide(path)
     except openslide.OpenSlideError as error:
         raise ValueError(f"{path}: OpenSlide cannot open it ({error})") from error
-    x, y = slide.dimensions
+    full, *coarser = (_level(slide, path, level) for level in range(slide.level_count))
+    return [full._replace(coarser=tuple(coarser))]
+
+
+def _level(slide, path: Path, level: int) -> Series:
+    x, y = slide.level_dimensions[level]
+    step = slide.level_downsamples[level]
 
     def read(region: Region) -> np.ndarray:
         rows, columns = region[3], region[4]
         size = (columns.stop - columns.start, rows.stop - rows.start)
+        corner = round(columns.start * step), round(rows.start * step)
         try:
-            rgba = np.asarray(slide.read_region((columns.start, rows.start), 0, size))
+            rgba = np.asarray(slide.read_region(corner, level, size))
         except openslide.OpenSlideError as error:
-            raise ValueError(f"{path}: no pixels at x {columns.start}, y {rows.start}, size {size}: {error}") from error
+            raise ValueError(f"{path}: no pixels at x {corner[0]}, y {corner[1]}, size {size}: {error}") from error
         rgb = np.where(rgba[..., 3:] == 0, _background(slide), rgba[..., :3])
         return np.moveaxis(rgb, -1, 0)[None, :, None][:, region[1]]
 
-    channels = ("red", "green", "blue")
-    return [Series(path.stem, (1, 3, 1, y, x), np.dtype(np.uint8), _pixel_size(slide), channels, read)]
+    return Series(path.stem, (1, 3, 1, y, x), np.dtype(np.uint8), _pixel_size(slide), RGB, read)
 
 
 def _background(slide) -> np.ndarray:

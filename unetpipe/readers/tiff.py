@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from threading import Lock
@@ -24,7 +25,7 @@ RESOLUTION_UNITS = {2: 25400.0, 3: 10000.0}  # inch, centimetre
 
 
 def open_file(path: Path, *, palette: bool = True) -> list[Series]:
-    """The full resolution of every series of a file.
+    """Every series of a file, with its coarser levels.
 
     Parameters
     ----------
@@ -35,10 +36,42 @@ def open_file(path: Path, *, palette: bool = True) -> list[Series]:
         file = tifffile.TiffFile(path)
     except tifffile.TiffFileError as error:
         raise ValueError(f"{path}: not a TIFF file ({error})") from error
-    return [
-        _as_seen(_open(path, file, number), file.series[number].keyframe, palette=palette)
-        for number in range(len(file.series))
-    ]
+    return [_pyramid(path, file, number, palette=palette) for number in range(len(file.series))]
+
+
+def _pyramid(path: Path, file, number: int, *, palette: bool) -> Series:
+    whole = file.series[number]
+    full, places = _open(path, file, number), _places(path, whole)
+    coarser = [*_whole_levels(path, file, whole)]
+    levels = [full, *(full._replace(shape=_shape(one, places), read=_reader(one, places)) for one in coarser)]
+    pages = (one.keyframe for one in (whole, *coarser))
+    full, *seen = (_as_seen(one, page, palette=palette) for one, page in zip(levels, pages, strict=True))
+    return full._replace(coarser=tuple(seen))
+
+
+def _whole_levels(path: Path, file, series) -> Iterator:
+    """The coarser levels as far as none is cut short: nobody needs them."""
+    for level in series.levels[1:]:
+        try:
+            _check_whole(path, file, level)
+        except ValueError:
+            return
+        yield level
+
+
+def _places(path: Path, series) -> list[int]:
+    """Of its axes among t, c, z, y, x."""
+    places = [AXES[axis] for axis in series.axes if axis in AXES]
+    if len(set(places)) < len(series.axes):
+        raise ValueError(f"{path}: axes {series.axes} do not fit t, c, z, y, x; save it as OME-TIFF with those")
+    return places
+
+
+def _shape(series, places: list[int]) -> tuple[int, ...]:
+    shape = [1] * 5
+    for place, size in zip(places, series.shape, strict=True):
+        shape[place] = size
+    return tuple(shape)
 
 
 def _as_seen(series: Series, page, *, palette: bool) -> Series:
@@ -56,24 +89,18 @@ def _as_seen(series: Series, page, *, palette: bool) -> Series:
 
 def _open(path: Path, file, number: int) -> Series:
     series = file.series[number]
-    places = [AXES[axis] for axis in series.axes if axis in AXES]
-    if len(set(places)) < len(series.axes):
-        raise ValueError(f"{path}: axes {series.axes} do not fit t, c, z, y, x; save it as OME-TIFF with those")
+    places = _places(path, series)
     if series.dtype.kind not in "biuf":
         raise ValueError(f"{path}: pixels of type {series.dtype}; save it as integers or floating-point numbers")
     _check_whole(path, file, series)
     files = sorted({page.parent.filehandle.path for page in series.pages if page is not None})
     if "<BinaryOnly" in (file.ome_metadata or ""):
         logger.warning("%s is a part of a series that another file describes; it is read as an image of its own", path)
-    shape = [1] * 5
-    for place, size in zip(places, series.shape, strict=True):
-        shape[place] = size
+    shape = _shape(series, places)
     name = path.name.split(".")[0] + (f"-{number}" if len(file.series) > 1 else "")
     pixel_size = _ome_pixel_size(file, number) or _imagej_pixel_size(file) or _tag_pixel_size(series.keyframe)
     channels, read = _channels(file, number, shape[1]), _reader(series, places)
-    return Series(
-        name, tuple(shape), series.dtype, pixel_size, channels, read, files=tuple(files) if len(files) > 1 else ()
-    )
+    return Series(name, shape, series.dtype, pixel_size, channels, read, files=tuple(files) if len(files) > 1 else ())
 
 
 def _check_whole(path: Path, file, series) -> None:

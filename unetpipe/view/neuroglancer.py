@@ -35,7 +35,7 @@ def state(scene: Scene, data: str) -> dict[str, Any]:
     return {
         "dimensions": {axis: scales[axis] for axis in "xyzt"},
         "position": [(size - 1) / 2 for size in (x, y, z, t)],
-        "crossSectionScale": max(y, x) / SCREEN,
+        "crossSectionScale": max(y, x) / (SCREEN / 2 if z > 1 else SCREEN),  # of four panels each has half
         "projectionScale": max(z, y, x),
         "layers": layers,
         "layout": "4panel" if z > 1 else "xy",
