@@ -8,7 +8,7 @@ LONG := $(patsubst %,benchmarks/%.py,ablation faults sets volume)
 
 # of $(CLIENT) the files for a browser and their server are used, which need nothing but tornado: hence --no-deps
 
-.PHONY: setup demo test check bench faults figures clean
+.PHONY: setup demo test check bench faults figures docs clean
 
 setup: $(SETUP)
 
@@ -41,9 +41,17 @@ faults: $(SETUP)
 	PYTHONPATH=tests $(BIN)/python benchmarks/faults.py
 	$(BIN)/python -m pytest -m long
 
+docs: .docs-venv/.setup
+	.docs-venv/bin/mkdocs build
+
+.docs-venv/.setup: docs/requirements.txt
+	$(PYTHON) -m venv .docs-venv
+	.docs-venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement docs/requirements.txt
+	touch $@
+
 figures: demo
 	$(BIN)/unetpipe figures docs
 	$(BIN)/python docs/figures.py
 
 clean:
-	rm -rf .venv .snakemake runs *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .docs-venv site .snakemake runs *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -47,6 +47,16 @@ def test_objects_of_a_class_map_are_its_components(tmp_path):
     np.testing.assert_array_equal(stored(tmp_path, "classes"), values > 0)
 
 
+def test_labels_come_back_from_napari_with_the_axes_of_the_store(tmp_path):
+    """It shows them as (t, z, y, x), and saves what it shows."""
+    made = prepare(tmp_path, [(150, 140)])
+    corrected = stored(tmp_path, "truth")
+    corrected[:20] = 0
+    tifffile.imwrite(tmp_path / "l.tif", corrected[None, None])
+    write_truth([str(tmp_path / "l.tif")], made["image"], made["truth"], sample="s")
+    np.testing.assert_array_equal(stored(tmp_path, "truth"), corrected)
+
+
 def test_a_strange_value_is_named(tmp_path):
     values = np.full((40, 40), 7, np.uint8)
     with pytest.raises(RuntimeError, match=r'sample "s"(.|\n)*value 7, which truth.classes \[0, 255\] does not list'):

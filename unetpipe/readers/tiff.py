@@ -13,7 +13,7 @@ import zarr
 from defusedxml import ElementTree
 from tifffile import PHOTOMETRIC
 
-from unetpipe.readers.series import RGB, Region, Series
+from unetpipe.readers.series import RGB, Region, Series, plain_axes
 from unetpipe.readers.views import coloured, counted, inverted, opaque, oriented
 
 SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
@@ -60,8 +60,10 @@ def _whole_levels(path: Path, file, series) -> Iterator:
 
 
 def _places(path: Path, series) -> list[int]:
-    """Of its axes among t, c, z, y, x."""
-    places = [AXES[axis] for axis in series.axes if axis in AXES]
+    """Of its axes among t, c, z, y, x; several unnamed ones are those of an array."""
+    unnamed = series.axes.count("Q") > 1 and set(series.axes) == set("QYX")
+    axes = plain_axes(path.name, series.shape).upper() if unnamed else series.axes
+    places = [AXES[axis] for axis in axes if axis in AXES]
     if len(set(places)) < len(series.axes):
         raise ValueError(f"{path}: axes {series.axes} do not fit t, c, z, y, x; save it as OME-TIFF with those")
     return places
