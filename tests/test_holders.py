@@ -192,7 +192,7 @@ def test_a_store_is_used_in_place(foreign, tmp_path):
     np.testing.assert_array_equal(open_array(own.parent / "0" / "0")[...], open_array(source / "0" / "0")[...])
     assert open_array(own.parent / "0" / "labels" / "tissue" / "0")[...].all()
     linked = read_attributes(own)["series"]
-    ingest([str(source)], str(own), sample="s", chunk=32, shard=64)
+    ingest([str(source)], str(own), sample="s", chunk=16, shard=64)
     assert not (own.parent / "0" / "1").is_symlink()
     assert [one["shape"] for one in read_attributes(own)["series"]] == [one["shape"] for one in linked]
     ingest([str(source)], str(own), sample="s", chunk=32, shard=64, copy=False)

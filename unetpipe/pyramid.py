@@ -14,7 +14,7 @@ from unetpipe.blocks import Done, Ledger, Task, run
 from unetpipe.geometry import blocks
 from unetpipe.halving import halve
 from unetpipe.manifest import array_digest, digest
-from unetpipe.store import create_array, keep_first, open_array, write_region
+from unetpipe.store import create_array, keep_first, open_array, shard_shape, write_region
 
 Region = tuple[slice, ...]
 
@@ -42,19 +42,19 @@ def write_pyramids(
     for level in range(0, max((len(pyramid.shapes) for pyramid in pyramids), default=0), 2):
         high = [p for p in pyramids if level < len(p.shapes) and p.series not in failures]
         run([task for pyramid in high for task in _levels(pyramid, level)], ledger, failures, workers=workers)
-    return {p.folder: content_digest(p, ledger) for p in pyramids if p.series not in failures}
+    notes = ledger.notes()
+    return {p.folder: _content_digest(p, notes[p.series]) for p in pyramids if p.series not in failures}
 
 
-def content_digest(pyramid: Pyramid, ledger: Ledger) -> str:
+def _content_digest(pyramid: Pyramid, notes: dict[str, str]) -> str:
     """Digest of the values of the full resolution, whatever the order in which they came."""
     prefix = f"{names_of(pyramid)}level 0 "
-    names = sorted(name for name in ledger.finished if name.startswith(prefix))
-    return digest([pyramid.shapes[0], [ledger.finished[name]["note"] for name in names]])
+    return digest([pyramid.shapes[0], [note for name, note in notes.items() if name.startswith(prefix)]])
 
 
 def is_finished(pyramid: Pyramid, ledger: Ledger) -> bool:
     """Whether all of the full resolution was written from the same source before."""
-    return all(task.name in ledger.finished for task in _levels(pyramid, 0))
+    return all(f"{pyramid.series} {name}" in ledger.finished for name, _ in _blocks(pyramid, 0))
 
 
 def names_of(pyramid: Pyramid) -> str:
@@ -77,11 +77,16 @@ def _levels(pyramid: Pyramid, level: int) -> Iterator[Task]:
     ]
     read = pyramid.read if level == 0 else partial(_halved, pyramid, level)
     write = partial(_write, arrays, read, pyramid.kind)
-    *front, y, x = arrays[0].shards
+    for name, region in _blocks(pyramid, level):
+        yield Task(pyramid.series, name, write, (region,))
+
+
+def _blocks(pyramid: Pyramid, level: int) -> Iterator[tuple[str, Region]]:
+    """Name and region of each task."""
+    *front, y, x = shard_shape(pyramid.shapes[level], pyramid.chunk, pyramid.shard)
     for block in blocks(pyramid.shapes[level], (*front, 2 * y, 2 * x)):
         corner = ",".join(str(window.start) for window in block.write)
-        name = f"{pyramid.folder.name} {pyramid.source} level {level} at {corner}"
-        yield Task(pyramid.series, name, write, (block.write,))
+        yield f"{pyramid.folder.name} {pyramid.source} level {level} at {corner}", block.write
 
 
 def _write(arrays: list, read, kind: str, region: Region) -> Done:

@@ -50,14 +50,13 @@ def create_array(path, shape: Sequence[int], dtype, *, chunk: int, shard: int, k
     kind : "image" or "label"
         Chooses the codecs; images of more than 8 bits have those of labels.
     """
-    chunks, shards = _chunk_shapes(shape, chunk, shard)
     files: dict = {}
     zarr.create_array(
         MemoryStore(files),
         shape=tuple(shape),
         dtype=dtype,
-        chunks=chunks,
-        shards=shards,
+        chunks=(*(1,) * (len(shape) - 2), chunk, chunk),
+        shards=shard_shape(shape, chunk, shard),
         compressors=CODECS["label" if np.dtype(dtype).itemsize > 1 else kind],
         fill_value=0,
         dimension_names=tuple("tczyx" if len(shape) == 5 else "tzyx"),
@@ -67,13 +66,11 @@ def create_array(path, shape: Sequence[int], dtype, *, chunk: int, shard: int, k
     return open_array(path, mode="r+")
 
 
-def _chunk_shapes(shape, chunk, shard):
-    """Chunks and shards of one plane; the shard takes all channels where there is a channel axis."""
-    whole = [-(-size // chunk) * chunk for size in shape[-2:]]
-    plane = tuple(min(shard, size) for size in whole)
+def shard_shape(shape: Sequence[int], chunk: int, shard: int) -> tuple[int, ...]:
+    """What `create_array` writes at once: of one plane, with all channels where there is a channel axis."""
+    plane = (min(shard, -(-size // chunk) * chunk) for size in shape[-2:])
     channels = (shape[1],) if len(shape) == 5 else ()
-    ones = (1,) * (len(shape) - 2)
-    return (*ones, chunk, chunk), (1, *channels, *ones[1 + len(channels) :], *plane)
+    return (1, *channels, *(1,) * (len(shape) - 3 - len(channels)), *plane)
 
 
 class Array(zarr.Array):
