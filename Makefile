@@ -3,10 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.setup
-CLIENT := neuroglancer==2.41.2
-LONG := $(patsubst %,benchmarks/%.py,ablation faults sets volume)
-
-# of $(CLIENT) the files for a browser and their server are used, which need nothing but tornado: hence --no-deps
+CLIENT := neuroglancer==2.41.2# its page and server, which need tornado alone: hence --no-deps
+LONG := $(patsubst %,benchmarks/%.py,ablation faults sets suggest volume)
 
 .PHONY: setup demo test check bench faults figures docs clean
 
@@ -44,9 +42,10 @@ faults: $(SETUP)
 docs: .docs-venv/.setup
 	.docs-venv/bin/mkdocs build
 
-.docs-venv/.setup: docs/requirements.txt
+.docs-venv/.setup: docs/requirements.txt requirements.lock
 	$(PYTHON) -m venv .docs-venv
-	.docs-venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement docs/requirements.txt
+	.docs-venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement docs/requirements.txt \
+		--constraint requirements.lock
 	touch $@
 
 figures: demo

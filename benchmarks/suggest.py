@@ -24,6 +24,8 @@ def main():
     parser.add_argument("--side", type=int, default=256, help="of a window, pixels")
     options = parser.parse_args()
     rows = [row for truth in sorted(options.results.glob("truth/*.json")) for row in windows(options, truth.stem)]
+    if not rows:
+        raise SystemExit(f"{options.results}: no sample there is annotated and predicted; run make demo first")
     own, peer, corrections, objects = np.array(rows).T
     most = np.argsort(-corrections)[: len(rows) // 10]
     for name, measure in (("uncertainty", own), ("mean entropy", peer)):
