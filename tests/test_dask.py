@@ -91,9 +91,15 @@ def test_a_cluster_by_its_address_writes_what_threads_write(data, threads, addre
         assert run_all(data, tmp_path) == threads
 
 
-def test_local_processes_write_what_threads_write(data, threads, tmp_path):
+def test_local_processes_write_what_threads_write_and_end_with_the_job(data, threads, tmp_path):
     with scheduled("local", workers=2, memory=4000):
         assert run_all(data, tmp_path) == threads
+        found = set(compute(process_of, range(8), 2))
+        assert found
+    deadline = time.monotonic() + 30
+    while any(psutil.pid_exists(process) for process in found):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_other_processes_do_the_work_and_it_reaches_each_once(address, tmp_path):
@@ -188,16 +194,6 @@ def take_a_gigabyte():
         parts.append(np.ones(10 * 2**17))  # 10 MB
         time.sleep(0.02)  # so that it is seen to grow
     return Done()
-
-
-def test_local_processes_end_with_the_job():
-    with scheduled("local", workers=2, memory=2000):
-        found = set(compute(process_of, range(8), 2))
-        assert found
-    deadline = time.monotonic() + 30
-    while any(psutil.pid_exists(process) for process in found):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 @pytest.mark.parametrize("where", ["thread", "processes", "http://node:8786"])
