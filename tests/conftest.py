@@ -4,9 +4,7 @@ import os
 
 from hypothesis import settings
 
-os.environ.setdefault(
-    "OMP_WAIT_POLICY", "PASSIVE"
-)  # threads of many processes on few cores sleep, not spin
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads of many processes on few cores sleep, not spin
 settings.register_profile("unetpipe", deadline=None, max_examples=40, derandomize=True)
 settings.load_profile("unetpipe")
 

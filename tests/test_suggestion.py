@@ -127,6 +127,17 @@ def test_a_suggestion_comes_back_as_truth(results, capsys):
         main(["suggest", str(results), "--side", "64"])
 
 
+def test_an_object_in_two_regions_stays_one(results):
+    store = results / "images/new.ome.zarr"
+    main(["suggest", str(results), "--count", "12", "--side", "64"])  # all of the image
+    path = results.parent / "suggested" / "new.geojson"
+    write_truth([str(path)], str(store / "zarr.json"), str(results.parent / "t.json"), sample="new")
+    truth, objects = (open_array(label_path(store, "0", name) / "0")[0, 0] for name in ("truth", "objects"))
+    pairs = np.unique(np.stack([truth.ravel(), objects.ravel()]), axis=1)
+    assert pairs.shape[1] == objects.max() + 1  # each has one partner, the background too
+    assert len(np.unique(pairs[0])) == len(np.unique(pairs[1])) == pairs.shape[1]
+
+
 def test_regions_of_a_rescaled_slide_are_in_its_own_pixels(tmp_path, results):
     root = results / "images/new.ome.zarr/zarr.json"
     content = json.loads(root.read_text())

@@ -223,7 +223,8 @@ def write_suggestions(suggestions: Sequence[Suggestion], folder: Path) -> dict[P
         if path.exists():
             raise FileExistsError(f"{path} exists, and may have been edited; move it, or name another folder with --to")
     for path, several in files.items():
-        features = [feature for suggestion in several for feature in _features(suggestion.window)]
+        seen: set[tuple[int, ...]] = set()
+        features = [feature for suggestion in several for feature in _features(suggestion.window, seen)]
         lines = ",\n".join(map(json.dumps, features))
         write_bytes(path, f'{{"type": "FeatureCollection", "features": [\n{lines}\n]}}\n'.encode())
     return files
@@ -234,22 +235,25 @@ def _file_name(image: Image) -> str:
     return f"{image.sample}/{Path(image.entry['name']).name}.geojson" if several else f"{image.sample}.geojson"
 
 
-def _features(window: Window) -> Iterator[dict[str, Any]]:
-    """The region, then the objects in it, cut off at its sides."""
-    image, (at, z, (y, x)) = window.image, window[1:]
+def _features(window: Window, seen: set[tuple[int, ...]]) -> Iterator[dict[str, Any]]:
+    """The region, then the objects that reach into it, whole as far as one side beyond, but for those seen before."""
+    image, (at, z, plane) = window.image, window[1:]
     steps = tuple(image.entry["origin"]["steps"]) if image.entry["origin"] else (1.0, 1.0)
     placed = {"plane": {"c": -1, "z": z, "t": at}}
-    whole = np.ones((y.stop - y.start, x.stop - x.start), bool)
-    yield _annotation(outline(whole, y.start, x.start, steps) | placed, ANNOTATED)
-    labels = open_array(label_path(image.store, image.entry["path"], "objects") / "0")[at, z, y, x]
-    probability = open_array(image.found)[(at, slice(None), z, y, x)]
-    ids, small = np.unique(labels, return_inverse=True)
-    small = small.reshape(labels.shape) + int(ids[0] > 0)
-    for number, box in enumerate(ndimage.find_objects(small), start=1):
-        mask = small[box] == number
+    whole = np.ones([part.stop - part.start for part in plane], bool)
+    yield _annotation(outline(whole, plane[0].start, plane[1].start, steps) | placed, ANNOTATED)
+    wide = tuple(slice(max(0, 2 * part.start - part.stop), 2 * part.stop - part.start) for part in plane)
+    labels = open_array(label_path(image.store, image.entry["path"], "objects") / "0")[(at, z, *wide)]
+    probability = open_array(image.found)[(at, slice(None), z, *wide)]
+    inner = tuple(slice(p.start - w.start, p.stop - w.start) for p, w in zip(plane, wide, strict=True))
+    ids = np.array([k for k in np.unique(labels[inner]).tolist() if k and (at, z, k) not in seen], labels.dtype)
+    seen.update((at, z, k) for k in ids.tolist())
+    numbers = np.where(np.isin(labels, ids), np.searchsorted(ids, labels) + 1, 0)
+    for number, box in enumerate(ndimage.find_objects(numbers), start=1):
+        mask = numbers[box] == number
         kind = int(probability[(slice(None), *box)][:, mask].mean(axis=1).argmax()) + 1
-        geometry = outline(mask, y.start + box[0].start, x.start + box[1].start, steps)
-        yield _annotation(geometry | placed, f"class {kind}")
+        y, x = (w.start + part.start for w, part in zip(wide, box, strict=True))
+        yield _annotation(outline(mask, y, x, steps) | placed, f"class {kind}")
 
 
 def _annotation(geometry: dict, kind: str) -> dict[str, Any]:

@@ -49,10 +49,12 @@ def serving(results: Path, samples: Sequence[str] = (), *, port: int = 0) -> Ite
         viewer = neuroglancer.UnsynchronizedViewer(token=token)  # what it shows is in its address alone
     except OSError as error:
         raise OSError(f"port {port} of {HERE} cannot be had ({error.strerror}); take another") from error
-    server = neuroglancer.server.global_server
-    server.app.add_handlers(".*", _routes(results, scenes, viewer.token))
-    yield f"{server.server_url}/{token}/"
-    neuroglancer.stop()
+    try:
+        server = neuroglancer.server.global_server
+        server.app.add_handlers(".*", _routes(results, scenes, viewer.token))
+        yield f"{server.server_url}/{token}/"
+    finally:
+        neuroglancer.stop()
 
 
 def _routes(results: Path, scenes: Sequence[Scene], token: str) -> list[tuple]:
