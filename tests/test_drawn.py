@@ -73,7 +73,7 @@ def test_outlines_around_pixels_give_them_back(tmp_path_factory, seed, y, x, pac
 
 @given(points=st.lists(st.tuples(st.integers(0, 890), st.integers(0, 690)), min_size=3, max_size=8))
 def test_a_hand_drawn_outline_holds_the_pixels_whose_centres_it_holds(tmp_path_factory, points):
-    ring = np.array([*points, points[0]]) / 10 + 0.013  # no centre lies on it, where everybody decides otherwise
+    ring = np.array([*points, points[0]]) / 10 + np.sqrt((2, 3)) / 100  # no centre on it, where all decide otherwise
     path = tmp_path_factory.mktemp("drawn") / "a.geojson"
     write(path, [feature({"type": "Polygon", "coordinates": [ring.tolist()]})])
     found = np.block([[read(path, (p, p + 35), (q, q + 30))[0] for q in (0, 30, 60)] for p in (0, 35)])

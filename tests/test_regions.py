@@ -67,7 +67,7 @@ points = st.lists(st.tuples(st.integers(-50, 350), st.integers(-50, 250)), min_s
 
 @given(points=points, step=st.sampled_from([1.0, 2.0, 3.7]))
 def test_pixels_are_inside_where_their_centres_are(points, step):
-    ring = np.array(points) / 10 + 0.013  # no centre on an outline, where everybody decides otherwise
+    ring = np.array(points) / 10 + np.sqrt((2, 3)) / 100  # no centre on an outline, where everybody decides otherwise
     shape = (20, 30)
     y, x = (np.indices(shape) + 0.5) * step
     closed = np.vstack([ring, ring[:1]])

@@ -62,7 +62,7 @@ def test_the_best_setting_comes_first_and_that_of_the_run_is_marked(results, cap
     assert now["f1"] == 0
     main(["tune", str(results), "--metric", "f1"])
     said = capsys.readouterr().out
-    assert f"label:\n  threshold: {table.iloc[0].threshold}\n" in said
+    assert f"in the section label of the config:\n  threshold: {table.iloc[0].threshold}\n" in said
     assert said.count("*") == 2  # in the legend, and beside the setting of the run
 
 

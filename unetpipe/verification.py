@@ -46,16 +46,22 @@ def verify(
     networks : sequence of path
         `network.json` of those that predicted, where they are not the run's own.
     """
+    harmed = set()  # samples of which nothing can be computed again
     for kind, ending in STORES.items():
         for root in sorted((results / kind).glob(f"*{ending}/zarr.json")):
-            yield from damaged_shards(root.parent, root.parent.name.removesuffix(ending))
-    yield from damaged_networks(results)
+            sample = root.parent.name.removesuffix(ending)
+            for problem in damaged_shards(root.parent, sample):
+                harmed.add(sample)
+                yield problem
+    broken = [*damaged_networks(results)]
+    yield from broken
     for manifest in sorted((results / "objects").glob("[!.]*.json")):
         sample = manifest.stem
         yield from damaged_tables(results, sample)
-        if blocks:
+        if blocks and sample not in harmed:
             yield from other_objects(results, sample, blocks)
-            yield from other_probabilities(results, sample, blocks, networks, device)
+            if not broken:
+                yield from other_probabilities(results, sample, blocks, networks, device)
 
 
 def damaged_shards(store: Path, sample: str) -> Iterator[Problem]:
@@ -140,7 +146,11 @@ def other_probabilities(
     paths: list[str | Path] = [*(results / "network").glob("*/network.json"), *networks]
     known, wanted = {read_json(path)["digest"]: str(path) for path in paths}, read_attributes(store)["networks"]
     if set(wanted) - known.keys():
-        raise ValueError(f"{store}: the network that made it is not in {results / 'network'}; name it with --network")
+        what = (
+            f"{store}: the network that made it is not in {results / 'network'}: name it with --network if it is from"
+        )
+        yield Problem(f"{what} elsewhere, or it is out of date", STAGES["predict"].format(sample, sample))
+        return
     image, tissue = (str(results / path) for path in (f"images/{sample}.ome.zarr/zarr.json", f"tissue/{sample}.json"))
     used = [known[digest] for digest in wanted]
     for problem in recheck(image, tissue, used, str(store), sample=sample, count=count, device=device):

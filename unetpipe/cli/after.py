@@ -195,8 +195,13 @@ def _score_table(scores: pd.DataFrame, *, intervals: bool) -> str:
     table = wide(scores)
     for name in figures if intervals else []:
         parts = zip(table[name], table[f"{name}_low"], table[f"{name}_high"], strict=True)
-        table[name] = [f"{value:.3f} ({low:.3f}-{high:.3f})" for value, low, high in parts]
+        table[name] = [_with_interval(*part) for part in parts]
     return table[["sample", "images", "truths", "objects", *figures]].to_string(index=False, float_format="%.3f")
+
+
+def _with_interval(value: float, low: float, high: float) -> str:
+    """A figure with its interval, which a sample of one image does not have."""
+    return f"{value:.3f}" if pd.isna(low) else f"{value:.3f} ({low:.3f}-{high:.3f})"
 
 
 def _otsu(folder: Path) -> dict[str, float]:
@@ -249,7 +254,8 @@ def _tune(options) -> None:
     lines = shown[columns].assign(now=["*" if now else "" for now in shown.now]).rename(columns={"now": ""})
     print(lines.to_string(index=False, float_format="%.3f"))
     best = table.iloc[0]
-    print(f"\nlabel:\n  threshold: {best.threshold}\n  split: {best.split}\n  min_size: {best.min_size}")
+    print("\nin the section label of the config:")
+    print(f"  threshold: {best.threshold}\n  split: {best.split}\n  min_size: {best.min_size}")
 
 
 def _suggest(options) -> None:
