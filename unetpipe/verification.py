@@ -2,6 +2,7 @@
 
 import gzip
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,7 +47,7 @@ def verify(
     networks : sequence of path
         `network.json` of those that predicted, where they are not the run's own.
     """
-    harmed = set()  # samples of which nothing can be computed again
+    harmed = set()  # samples of which some blocks may be unreadable
     for kind, ending in STORES.items():
         for root in sorted((results / kind).glob(f"*{ending}/zarr.json")):
             sample = root.parent.name.removesuffix(ending)
@@ -58,10 +59,17 @@ def verify(
     for manifest in sorted((results / "objects").glob("[!.]*.json")):
         sample = manifest.stem
         yield from damaged_tables(results, sample)
-        if blocks and sample not in harmed:
-            yield from other_objects(results, sample, blocks)
-            if not broken:
-                yield from other_probabilities(results, sample, blocks, networks, device)
+        if blocks:
+            found = [other_objects(results, sample, blocks)]
+            found += [] if broken else [other_probabilities(results, sample, blocks, networks, device)]
+            for again in found:
+                yield from _readable(again) if sample in harmed else again
+
+
+def _readable(problems: Iterator[Problem]) -> Iterator[Problem]:
+    """Problems until a block cannot be read, which is told already."""
+    with suppress(OSError, ValueError, RuntimeError):
+        yield from problems
 
 
 def damaged_shards(store: Path, sample: str) -> Iterator[Problem]:
