@@ -49,7 +49,7 @@ def draw_demo() -> Figure:
         "probability": probability,
         "objects": np.where(outlines(found, None)[..., None] > 0, 255, coloured(image, found)),
     }
-    figure = Figure(figsize=(16, 4.3), layout="constrained")
+    figure = Figure(figsize=(11.5, 3.2), layout="constrained")
     for panel, (title, picture) in zip(figure.subplots(1, 4), pictures.items(), strict=True):
         panel.imshow(picture, cmap="inferno", interpolation="antialiased")
         panel.set(xticks=[], yticks=[], title=title)
