@@ -6,7 +6,7 @@
 def folder = "/path/to/my/suggested"
 def importing = true
 
-def name = GeneralTools.getNameWithoutExtension(getCurrentServer().getMetadata().getName())
+def name = GeneralTools.getNameWithoutExtension(getCurrentServer().getMetadata().getName())  // or the sample's, if other
 def path = buildFilePath(folder, name + ".geojson")
 if (importing) {
     importObjectsFromFile(path)

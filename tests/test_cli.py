@@ -51,7 +51,10 @@ def test_bash_completes_commands_options_and_choices(tmp_path, capsys, typed, of
 def test_completion_knows_files(capsys):
     main(["completion", "zsh"])
     said = capsys.readouterr().out
-    assert '":results:_files"' in said.split("_shtab_unetpipe_suggest_options=(")[1].split("\n)")[0]
+    assert (
+        '":of a run, or the folder of its config:_files"'
+        in said.split("_shtab_unetpipe_suggest_options=(")[1].split("\n)")[0]
+    )
 
 
 class TestErrors:

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from unetpipe.config import load_project
+from unetpipe.config import load_project, read_changes
+from unetpipe.network import UNet
 from unetpipe.patterns import find
+from unetpipe.saved import save_network
 
 DEFAULTS = yaml.safe_load((Path(__file__).parents[1] / "config" / "config.yaml").read_text())
 
@@ -87,8 +89,10 @@ def test_sheet_problems(tmp_path, rows, sentence):
 
 def test_a_group_may_not_straddle_two_splits(tmp_path):
     rows = "t\ta.tif\ta-truth.tif\ttrain\tm1\nx\tb.tif\tb-truth.tif\ttest\tm1"
-    _, problems = project(tmp_path, f"sample\tpath\tlabels\tsplit\tgroup\n{rows}\n")
+    sheet = f"sample\tpath\tlabels\tsplit\tgroup\n{rows}\n"
+    _, problems = project(tmp_path, sheet)
     assert 'group "m1" straddles the splits test, train' in str(problems)
+    assert not project(tmp_path, sheet.replace("\ttest", "\tpredict"))[1]  # what nobody scores may be of any group
 
 
 def test_an_unknown_column_is_named(tmp_path):
@@ -110,3 +114,36 @@ def test_wildcards_pair_labels_with_images(tmp_path):
     assert [images[key].name for key in labels] == ["1-x.png", "2-y.png"]
     assert list(find("i/2-?.png", tmp_path)) == [("x",), ("y",)]
     assert list(find("*/[!1]-x.*", tmp_path)) == [("i", "2", "png")]
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("train:\n  steps: 10\nmask: {contrast: 0}\ntrain:\n  features: 8\n")
+    with pytest.raises(ValueError, match=r"config.yaml, line 4: train stands in line 1 already"):
+        read_changes(path)
+    path.write_text("train:\n  steps: 10\n  features: 8\n  steps: 20\n")
+    with pytest.raises(ValueError, match=r"line 4: steps stands in line 2"):
+        read_changes(path)
+    path.write_text("train: {steps: 10}\nmask: {contrast: 0}\n")
+    assert read_changes(path) == {"train": {"steps": 10}, "mask": {"contrast": 0}}
+
+
+def test_a_trained_network_says_how_it_saw_grey_values(tmp_path):
+    for name, percentiles in (("a", [1, 99.8]), ("b", [1, 99])):
+        note = {"channels": ["0"], "percentiles": percentiles, "precision": "float32"}
+        save_network(UNet(depth=2, features=4), tmp_path / f"{name}.json", note)
+    _, problems = project(tmp_path, GOOD, network="a.json")
+    assert "config: mask.percentiles are [1, 99], network" in str(problems)
+    assert "a.json learnt with [1, 99.8] and would see other grey values" in str(problems)
+    assert not project(tmp_path, GOOD, network="a.json", mask__percentiles=[1, 99.8])[1]
+    assert not project(tmp_path, GOOD, network="b.json")[1]
+
+
+def test_networks_of_two_kinds_are_named_before_anything_starts(tmp_path):
+    note = {"channels": ["0"], "percentiles": [1, 99], "precision": "float32"}
+    for channels in (1, 3):
+        save_network(UNet(channels=channels, depth=2, features=4), tmp_path / f"{channels}.json", note)
+    _, problems = project(tmp_path, GOOD, network=["1.json", "3.json"])
+    assert "3.json has channels 3" in str(problems)
+    (tmp_path / "none.json").write_text("{}")
+    assert "none.json is no network" in str(project(tmp_path, GOOD, network="none.json")[1])

@@ -7,6 +7,7 @@ import subprocess
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 import yaml
 from projects import ROOT, draw_data
@@ -35,6 +36,11 @@ def project(tmp_path):
 def write(project):
     (project.folder / "config.yaml").write_text(yaml.safe_dump(project.config))
     (project.folder / "samples.tsv").write_text("\n".join(project.rows) + "\n")
+
+
+def add_column(project, *cells):
+    project.rows = [f"{row}\t{cell}" for row, cell in zip(project.rows, cells, strict=True)]
+    write(project)
 
 
 def examined(project):
@@ -106,6 +112,24 @@ class TestProject:
         found = [finding for finding in examined(project) if finding.mark == "✗"]
         assert len(found) == 1
         assert "n.safetensors" in found[0].what
+
+    def test_images_that_the_network_could_not_see(self, project):
+        """Told before anything is trained."""
+        slide = project.folder / "slide.tif"
+        grey = tifffile.imread(slide)
+        tifffile.imwrite(slide, np.stack([grey] * 3, axis=-1), photometric="rgb")
+        assert '✗ sample "slide": image slide has 3 channels, the training images have 1; choose' in said(
+            examined(project)
+        )
+        add_column(project, "channels", "", "", "green")
+        assert "✗" not in said(examined(project))
+        add_column(project, "pixel_size", "0.5", "0.5", "0.25")
+        text = said(examined(project))
+        assert '✗ sample "slide": image slide has pixels of 0.25 µm, the training images have 0.5 µm' in text
+        assert text.count("✗") == 1
+        project.config["ingest"] |= {"resample": 0.5}
+        write(project)
+        assert "✗" not in said(examined(project))
 
     def test_no_room(self, project, monkeypatch):
         monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))

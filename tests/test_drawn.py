@@ -13,11 +13,11 @@ from skimage.draw import polygon2mask
 from skimage.measure import label
 from test_measure import blobs
 
-from unetpipe.config import Sample
 from unetpipe.doctor.project import _files
 from unetpipe.ingest import ingest
 from unetpipe.outlines import outline
 from unetpipe.readers import open_series
+from unetpipe.sheet import Sample
 from unetpipe.start.annotations import describe, look
 from unetpipe.store import label_path, open_array
 from unetpipe.truth import write_truth

@@ -229,10 +229,25 @@ def test_a_network_refuses_another_magnification(slides, tmp_path):
     store, tissue = tmp_path / "s.ome.zarr" / "zarr.json", tmp_path / "tissue.json"
     ingest([images["40"]], str(store), sample="s", **SIDES)
     write_mask(str(store), str(tissue), sample="s", contrast=0)
-    with pytest.raises(
+    networks = [str(folder / "network.json")]
+    said = pytest.raises(
         ValueError, match=r"has pixels of 0.25 µm, network .* trained on 0.5 µm; set ingest.resample to 0.5"
-    ):
-        predict_part(str(store), str(tissue), [str(folder / "network.json")], "0.json", store="p/zarr.json", sample="s")
+    )
+    with said:
+        predict_part(str(store), str(tissue), networks, "0.json", store="p/zarr.json", sample="s")
+    with said:  # before a GPU is asked for
+        write_mask(str(store), str(tissue), sample="s", contrast=0, networks=networks)
+
+
+def test_a_predicted_image_has_the_channels_of_the_training_images(slides, tmp_path):
+    _, images, _ = slides
+    colours, grey = (str(tmp_path / f"{name}.ome.zarr" / "zarr.json") for name in ("colours", "grey"))
+    np.save(tmp_path / "colours.npy", np.zeros((50, 60, 3), np.uint8))
+    ingest([str(tmp_path / "colours.npy")], colours, sample="colours", **SIDES)
+    ingest([images["40"]], grey, sample="grey", **SIDES)
+    with pytest.raises(ValueError, match=r'sample "grey": image 40 has 1 channels, training image colours has 3'):
+        write_mask(grey, str(tmp_path / "t.json"), sample="grey", like=[colours])
+    write_mask(grey, str(tmp_path / "t.json"), sample="grey", like=[grey])
 
 
 def test_one_file_is_brought_to_the_pixel_size_of_the_network(slides, tmp_path):

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from projects import ROOT
 
-from unetpipe.config import check_schema, read_config
+from unetpipe.config import read_config
 from unetpipe.ingest import ingest
 from unetpipe.manifest import file_digest, read_json, write_json
 from unetpipe.mask import write_mask
@@ -22,6 +22,7 @@ from unetpipe.network import UNet
 from unetpipe.readers import open_series
 from unetpipe.report import write_report
 from unetpipe.saved import load_network, save_network
+from unetpipe.schema import check_schema
 
 HOSTILE = "x\"'><script>alert(1)<|script>$(touch owned)`touch owned`; {{ 7 * 7 }}"
 NAMES = ["..", ".hidden", "a/b", "/a", "a\nb", "a b", "-rf", "$(id)", "`id`", "a;b", "{a}", "<b>", "a'", 'a"', "ä", "*"]

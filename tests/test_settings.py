@@ -36,6 +36,8 @@ MACHINE = {
     "fold",
     "inside",
     "roi",
+    "networks",
+    "like",
     "groups",
 }  # not of the config
 SHARED = {"dimensions"}  # of several sections, so it stands above them

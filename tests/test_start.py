@@ -15,6 +15,9 @@ from scenes import discs, write_pairs, write_several
 
 from unetpipe.cli import main
 from unetpipe.config import load_project, read_config
+from unetpipe.manifest import write_json
+from unetpipe.network import UNet
+from unetpipe.saved import save_network
 from unetpipe.start.annotations import describe, pieces
 from unetpipe.start.pairing import find_pairs
 
@@ -89,6 +92,75 @@ class TestProject:
         assert "set network to the network.json of a trained network" in capsys.readouterr().out
         assert (Path("my/samples.tsv").read_text().splitlines()[1:]) == ["predict\t*.tif\t\tpredict\t"]
         assert yaml.safe_load(Path("my/config.yaml").read_text())["network"] is None
+
+
+class TestTrained:
+    """A project that predicts with a network of another one."""
+
+    def train(self, **changes):
+        """A network that was never trained, as `train` writes it, in a project beside `my`."""
+        path = Path("old/results/network/all/network.json")
+        note = {
+            "channels": ["red", "green", "blue"],
+            "pixel_size": [1.0, 0.5, 0.5],
+            "percentiles": [1, 99.8],
+            "precision": "float32",
+            "kept": {"value": 0.9, "threshold": 0.4},
+        }
+        save_network(UNet(channels=3, depth=2, features=4), path, note | changes)
+        return str(path)
+
+    def write_slides(self, pixel_size, channels=3):
+        for name in "ab":
+            pixels = np.random.default_rng(0).integers(0, 255, (50, 60, channels), np.uint8)
+            size = {"resolution": (1e4 / pixel_size, 1e4 / pixel_size), "resolutionunit": "CENTIMETER"}
+            Path("slides").mkdir(exist_ok=True)
+            tifffile.imwrite(f"slides/{name}.tif", pixels, photometric="rgb", **size)
+
+    def test_it_sees_what_it_learnt(self):
+        self.write_slides(0.25)
+        samples, config = init("--images", "slides", "--network", self.train())
+        assert config["network"] == "../old/results/network/all/network.json"
+        assert config["ingest"] == {"resample": 0.5}
+        assert config["mask"] == {"contrast": 0, "percentiles": [1, 99.8]}
+        assert config["label"] == {"threshold": 0.4}
+        assert [(sample.split, len(sample.files)) for sample in samples.values()] == [("predict", 2)]
+
+    def test_what_fits_is_left_as_it_is(self):
+        self.write_slides(0.5)
+        _, config = init("--images", "slides", "--network", self.train(percentiles=[1, 99], kept=None))
+        assert "ingest" not in config
+        assert "label" not in config
+
+    def test_annotated_images_are_for_test(self):
+        self.write_slides(0.5)
+        for name in "ab":
+            write(f"truth/{name}.tif", discs((50, 60), seed=1)[1])
+        samples, config = init("--images", "slides", "--labels", "truth", "--network", self.train())
+        assert [(sample.split, len(sample.files)) for sample in samples.values()] == [("test", 2)]
+        assert "weights" not in config
+
+    def test_objects_are_made_as_in_the_run_that_trained_it(self):
+        self.write_slides(0.5)
+        network, settings = self.train(), {"threshold": 0.3, "min_size": 20, "holes": 64, "expand": 1.0, "split": 1.0}
+        for name in "ab":
+            write_json(f"old/results/objects/{name}.json", {"settings": settings})
+        _, config = init("--images", "slides", "--network", network)
+        assert config["label"] == {"threshold": 0.3, "min_size": 20, "split": 1.0}
+
+    def test_channels_are_chosen_by_name(self):
+        names = ["DAPI", "red", "green", "blue"]
+        pixels = np.zeros((4, 50, 60), np.uint16)
+        Path("slides").mkdir()
+        tifffile.imwrite("slides/a.ome.tif", pixels, metadata={"axes": "CYX", "Channel": {"Name": names}})
+        _, config = init("--images", "slides", "--network", self.train())
+        assert config["ingest"] == {"channels": ["red", "green", "blue"]}
+
+    def test_what_it_cannot_see_is_refused(self):
+        write("slides/a.tif", np.zeros((50, 60), np.uint8))
+        said = refused("--images", "slides", "--network", self.train())
+        assert "a.tif has 1 channels, the network was trained on 3: red, green, blue" in said
+        assert "nowhere.json" in refused("--images", "slides", "--network", "nowhere.json")
 
 
 class TestRows:

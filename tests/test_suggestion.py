@@ -10,6 +10,7 @@ from scenes import discs
 from scipy import ndimage
 
 from unetpipe.cli import main
+from unetpipe.config import load_project, read_config
 from unetpipe.ingest import ingest
 from unetpipe.label import write_objects
 from unetpipe.mask import write_mask
@@ -159,3 +160,57 @@ def test_annotated_samples_are_left_to_their_split(results):
         main(["suggest", str(results), "new"])
     with pytest.raises(SystemExit, match="no predicted sample is without truth"):
         main(["suggest", str(results)])
+
+
+class TestRows:
+    """They belong into the sheet of the project, beside whose config the results lie."""
+
+    def write_sheet(self, folder, path):
+        (folder / "my.tsv").write_text(f"sample\tsplit\tpath\tlabels\tchannels\nnew\tpredict\t{path}\t\t0\n")
+        (folder / "config.yaml").write_text("samples: my.tsv\n")
+
+    @pytest.mark.parametrize("path", ["new.npy", "*w.npy", "/new.npy"])
+    def test_a_row_is_finished(self, results, capsys, path):
+        folder = results.parent
+        self.write_sheet(folder, f"{folder}{path}" if path[0] == "/" else path)
+        main(["suggest", str(folder), "--count", "2", "--side", "64"])
+        assert f"add the rows of {folder}/suggested/rows.tsv to {folder}/my.tsv" in capsys.readouterr().out
+        lines = (folder / "suggested/rows.tsv").read_text().splitlines()
+        with (folder / "my.tsv").open("a") as file:
+            file.write("\n".join(lines[1:]))
+        samples, problems = load_project(read_config(folder / "config.yaml"), folder)
+        assert not problems
+        assert (samples[1].name, samples[1].split, samples[1].channels) == ("new-corrected", "train", ["0"])
+        assert samples[1].files == [str(folder / "new.npy")]
+        assert samples[1].labels == [str(folder / "suggested/new.geojson")]
+        assert lines[1].split("\t")[2].startswith("/") == (path[0] == "/")
+
+    def test_a_second_round_has_another_name(self, results):
+        folder = results.parent
+        self.write_sheet(folder, "new.npy")
+        with (folder / "my.tsv").open("a") as file:
+            file.write("new-corrected\ttrain\tnew.npy\tnew.npy\t\n")
+        main(["suggest", str(folder), "--count", "1", "--side", "64"])
+        assert (folder / "suggested/rows.tsv").read_text().splitlines()[1].startswith("new-corrected-2\ttrain\t")
+
+    def test_an_image_that_no_row_names_has_none(self, results, capsys):
+        self.write_sheet(results.parent, "known.npy")
+        main(["suggest", str(results), "--count", "1", "--side", "64"])
+        assert "name it in the column labels" in capsys.readouterr().out
+        assert not (results.parent / "suggested/rows.tsv").exists()
+
+
+def test_what_was_corrected_is_not_suggested_again(results, capsys):
+    main(["suggest", str(results), "--count", "2", "--side", "64"])
+    first = {str(one.window.plane) for one in suggest(results, count=2, side=64)}
+    image, corrections = results.parent / "new.npy", results.parent / "suggested" / "new.geojson"
+    store = str(results / "images/again.ome.zarr/zarr.json")
+    ingest([str(image)], store, sample="again", **SIDES)
+    write_mask(store, str(results / "tissue/again.json"), sample="again", contrast=0)
+    write_truth([str(corrections)], store, str(results / "truth/again.json"), sample="again")
+    others = {str(one.window.plane) for one in suggest(results, count=12, side=64)}
+    assert len(others) == 10
+    assert not others & first
+    capsys.readouterr()
+    main(["suggest", str(results), "--count", "12", "--side", "64", "--to", str(results / "more")])
+    assert "no more squares of 64 pixels hold tissue that nobody annotated" in capsys.readouterr().out

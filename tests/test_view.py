@@ -58,6 +58,7 @@ def layers(results, sample):
 def test_a_scene_has_a_layer_for_each_thing_that_is_there(results):
     shown, found = layers(results, "colour")
     assert list(found) == ["image red", "image green", "image blue", "truth"]
+    assert found["truth"]["visible"]  # there are no objects to be seen instead
     assert {found[f"image {colour}"]["source"]["url"] for colour in ("red", "green", "blue")} == {
         "http://here/data/images/colour.ome.zarr/0/|zarr3:"
     }

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+SAME = 0.02  # relative difference of pixel sizes that is none
+
 
 class Block(NamedTuple):
     """Where one network call reads and writes, in pixels of the image, one slice per axis."""
@@ -51,6 +53,15 @@ def reflect(start: int, stop: int, size: int) -> np.ndarray:
     period = 2 * (size - 1)
     index = np.arange(start, stop) % period
     return np.minimum(index, period - index)
+
+
+def common_pixel_size(sizes: Sequence[Sequence[float] | None]) -> Sequence[float] | None:
+    """µm along z, y, x, where all images have one that is the same in the plane."""
+    if not sizes or any(size is None for size in sizes):
+        return None
+    first, *others = (size for size in sizes if size)
+    same = all(abs(own / one - 1) <= SAME for size in others for own, one in zip(size[1:], first[1:], strict=True))
+    return first if same else None
 
 
 def relative_spacing(pixel_size: Sequence[float] | None, dimensions: int) -> tuple[float, ...]:

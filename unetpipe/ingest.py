@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from unetpipe.blocks import Done, Ledger, raise_failures
+from unetpipe.geometry import SAME
 from unetpipe.manifest import digest, source_digest
 from unetpipe.pyramid import Pyramid, is_finished, names_of, write_pyramids
 from unetpipe.readers import open_series
-from unetpipe.readers.rescaled import SAME, rescaled
+from unetpipe.readers.rescaled import rescaled
 from unetpipe.readers.series import Series
 from unetpipe.revisions import REVISIONS
 from unetpipe.store import (

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy import ndimage
 
 from unetpipe.blocks import Ledger, raise_failures
 from unetpipe.manifest import source_digest, write_json
+from unetpipe.notes import Expected, check_image, expected_by, read_notes
 from unetpipe.pyramid import Pyramid, write_pyramids
 from unetpipe.regions import inside, read_regions
 from unetpipe.revisions import REVISIONS
@@ -85,6 +87,8 @@ def write_mask(
     margin: int = 64,
     percentiles: tuple[float, float] = (1.0, 99.0),
     roi: Sequence[str] = (),
+    networks: Sequence[str] = (),
+    like: Sequence[str] = (),
     workers: int = 1,
 ) -> None:
     """Write `labels/tissue` of every series and, last, the manifest with each one's statistics.
@@ -101,15 +105,21 @@ def write_mask(
         See `statistics`.
     roi : sequence of path
         GeoJSON of the regions outside of which nothing is tissue, one file for each series; none: everywhere.
+    networks : sequence of path
+        The JSON of those that will predict it, as far as they exist.
+    like : sequence of path
+        Root `zarr.json` of images that will train the network.
     workers : int
         Threads; each holds one shard.
 
     Raises
     ------
     ValueError
-        If a file of regions cannot be read, or there are not as many as series.
+        If a file of regions cannot be read, or there are not as many as series; if the network could not predict it:
+        that is told here, before anybody waits for a GPU.
     """
     store, entries = Path(image).parent, read_attributes(image)["series"]
+    _check_fit(entries, sample, networks, like)
     settings = {"contrast": contrast, "window": window, "margin": margin, "percentiles": list(percentiles)}
     regions = _regions(roi, entries, sample)
     key = [REVISIONS["mask"], [entry["digest"] for entry in entries], settings, [source_digest(path) for path in roi]]
@@ -134,6 +144,14 @@ def write_mask(
             for entry, pyramid, (coarse, level, numbers) in zip(entries, pyramids, found, strict=True)
         ]
         write_json(output, {"sample": sample, "revision": REVISIONS["mask"], "settings": settings, "series": series})
+
+
+def _check_fit(entries: list[dict], sample: str, networks: Sequence[str], like: Sequence[str]) -> None:
+    expected = [expected_by(path, note) for path, note in zip(networks, read_notes(networks), strict=True)]
+    first = (read_attributes(root)["series"][0] for root in like)
+    expected += [Expected(one["shape"][1], None, f"training image {one['name']} has") for one in first]
+    for entry, one in product(entries, expected):
+        check_image(entry, sample, one)
 
 
 def _regions(roi: Sequence[str], entries: list[dict], sample: str) -> list:

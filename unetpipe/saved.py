@@ -1,6 +1,5 @@
 """Networks on disk: the weights as safetensors, and the JSON that rebuilds the network."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -49,30 +48,6 @@ def load_network(path: str | Path) -> tuple[Network, dict]:
     if axes_of(note) != network.axes:
         raise ValueError(f"{path}: its axes {note['axes']} are not those of its arguments, {network.axes}; train anew")
     return network.eval(), note
-
-
-def read_notes(paths: Sequence[str]) -> list[dict]:
-    """The JSON of networks whose probabilities are to be averaged.
-
-    Raises
-    ------
-    ValueError
-        If they are not of one kind.
-    """
-    notes = [read_json(path) for path in paths]
-    for path, note in zip(paths, notes, strict=True):
-        for what, value in _kind(note).items():
-            if value != _kind(notes[0])[what]:
-                raise ValueError(
-                    f"network {path} has {what} {value}, {paths[0]} has {_kind(notes[0])[what]}; "
-                    "only networks of one kind can be averaged"
-                )
-    return notes
-
-
-def _kind(note: dict) -> dict:
-    arguments = {name: note["arguments"][name] for name in ("channels", "classes")}
-    return arguments | {name: note[name] for name in ("axes", "precision")}
 
 
 def rebuild(arguments: dict) -> Network:

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -80,10 +80,12 @@ def suggest(
     ValueError
         If a sample has truth already, or there is nothing to choose from.
     """
-    names = _choose_samples(results, samples)
-    windows = _thinned([window for name in names for window in _windows(results, name, "tissue", side)])
+    names, drawn = _choose_samples(results, samples), _drawn(results)
+    windows = _thinned([window for name in names for window in _windows(results, name, "tissue", side, drawn)])
     if not windows:
-        raise ValueError(f"{', '.join(names)}: no window of {side} pixels holds tissue; set --side lower")
+        raise ValueError(
+            f"{', '.join(names)}: no window of {side} pixels holds tissue that nobody annotated; set --side lower"
+        )
     looks = _look(windows, partial(_describe, predicted=True), workers)
     features, unsure = np.array([look[1:] for look in looks]), np.array([look[0] for look in looks])
     annotated = sorted(path.stem for path in results.glob("truth/*.json") if not _predicted(results, path.stem))
@@ -161,14 +163,25 @@ def _choose_samples(results: Path, samples: Sequence[str]) -> list[str]:
     return chosen
 
 
-def _windows(results: Path, name: str, label: str, side: int) -> Iterator[Window]:
-    """Windows of a sample of which enough is tissue, or annotated."""
+def _drawn(results: Path) -> dict[str, Path]:
+    """Where an image is annotated, the label `classes` of a sample, by the digest of the image."""
+    stores = [results / "images" / f"{path.stem}.ome.zarr" for path in results.glob("truth/*.json")]
+    series = [(store, entry) for store in stores for entry in read_attributes(store / "zarr.json")["series"]]
+    return {entry["digest"]: label_path(store, entry["path"], "classes") for store, entry in series}
+
+
+def _windows(
+    results: Path, name: str, label: str, side: int, drawn: Mapping[str, Path] | None = None
+) -> Iterator[Window]:
+    """Windows of a sample of which enough is annotated, or tissue that is not yet in what is drawn."""
     store = results / "images" / f"{name}.ome.zarr"
     statistics = read_json(results / "tissue" / f"{name}.json")["series"]
     for entry, tissue in zip(read_attributes(store / "zarr.json")["series"], statistics, strict=True):
         level = tissue["level"]
         coarse = open_array(label_path(store, entry["path"], label) / str(level))[...]
         held = (coarse != IGNORED) if label == "classes" else coarse > 0
+        if drawn and entry["digest"] in drawn:
+            held &= open_array(drawn[entry["digest"]] / str(level))[...] == IGNORED
         image = Image(name, store, results / "probabilities" / f"{name}.zarr" / entry["path"], entry, tissue)
         t, _, z, y, x = entry["shape"]
         for block in blocks((t, z, y, x), (1, 1, side, side)):

@@ -9,10 +9,11 @@ from unetpipe.device import choose_device, choose_precision
 from unetpipe.halving import halve
 from unetpipe.ingest import ingest
 from unetpipe.mask import coarse_level, look, write_mask
+from unetpipe.notes import read_notes
 from unetpipe.overlap_tile import Predictor, predict_volume
 from unetpipe.predict import predict_part, publish_probabilities
 from unetpipe.readers import open_series
-from unetpipe.saved import load_network, read_notes
+from unetpipe.saved import load_network
 
 CHUNK = 256  # of the stores, which decides how far a pyramid goes
 

@@ -3,7 +3,7 @@
 import argparse
 
 from unetpipe import __version__
-from unetpipe.cli import after, before, completion, networks, project
+from unetpipe.cli import after, before, better, completion, networks, project
 
 EXPECTED = (OSError, ValueError, RuntimeError)  # whose sentence says what to do
 
@@ -27,7 +27,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show where an error arose")
     parser.set_defaults(parser=parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for room in (project, before, after, networks, completion):
+    for room in (project, before, after, better, networks, completion):
         room.add(commands)
     for command in commands.choices.values():
         command.formatter_class = Help

@@ -1,13 +1,14 @@
 """Commands that look at what a run made."""
 
 import json
-import os
 import webbrowser
 from contextlib import suppress
 from pathlib import Path
 from threading import Event
 
 import pandas as pd
+
+from unetpipe.cli.results import results_of
 
 
 def add(commands) -> None:
@@ -16,8 +17,6 @@ def add(commands) -> None:
     _add_report(commands)
     _add_view(commands)
     _add_picture(commands)
-    _add_tune(commands)
-    _add_suggest(commands)
     _add_verify(commands)
 
 
@@ -27,7 +26,7 @@ def _add_summary(commands) -> None:
         help="print what a run made, its scores and where to look",
         epilog="example: unetpipe summary my/results --intervals",
     )
-    shown.add_argument("results", type=Path)
+    shown.add_argument("results", type=Path, help="of a run, or the folder of its config")
     shown.add_argument("--otsu", type=Path, metavar="DATA", help="score a global threshold on this demo data beside it")
     shown.add_argument(
         "--intervals", action="store_true", help="95 %% intervals, of 10,000 bootstrap samples of the images"
@@ -43,7 +42,7 @@ def _add_report(commands) -> None:
         "others, pictures, scores. A run that ends writes the same as report.html.",
         epilog="example: unetpipe report my/results",
     )
-    report.add_argument("results", type=Path)
+    report.add_argument("results", type=Path, help="of a run, or the folder of its config")
     report.set_defaults(run=_report)
 
 
@@ -58,7 +57,7 @@ def _add_view(commands) -> None:
         "  unetpipe view my/results slide7 slide9\n"
         "  unetpipe view my/results slide7 --napari",
     )
-    view.add_argument("results", type=Path)
+    view.add_argument("results", type=Path, help="of a run, or the folder of its config")
     view.add_argument("samples", nargs="*", help="all if not given")
     view.add_argument("--port", type=int, default=0, help="to serve on (any that is free)")
     view.add_argument("--no-browser", action="store_true", help="print the address, and open nothing")
@@ -82,44 +81,6 @@ def _add_picture(commands) -> None:
     picture.set_defaults(run=_picture)
 
 
-def _add_tune(commands) -> None:
-    tuned = commands.add_parser(
-        "tune",
-        help="which threshold, splitting and smallest size suit the images of split val best",
-        description="Labels and scores the predicted images of split val with other settings of the section label; "
-        "prints the best, that of the run among them, and what to set.",
-        epilog="example: unetpipe tune my/results --metric f1",
-    )
-    tuned.add_argument("results", type=Path)
-    tuned.add_argument("samples", nargs="*", help="all of split val if not given")
-    tuned.add_argument(
-        "--metric",
-        default="ap",
-        choices=("f1", "ap", "mean_iou", "rand", "information", "pixel_error"),
-        help="(%(default)s)",
-    )
-    tuned.add_argument("--threads", type=int, default=os.cpu_count(), help="(%(default)s)")
-    tuned.set_defaults(run=_tune)
-
-
-def _add_suggest(commands) -> None:
-    suggested = commands.add_parser(
-        "suggest",
-        help="which regions to annotate next",
-        description="Finds squares of predicted images where the network is unsure and that look unlike what it has "
-        "learnt from, and writes GeoJSON to open in QuPath: the squares, of class Region*, with the objects found in "
-        "them. Correct those, export them, and name the file in the column labels of a row of split train.",
-        epilog="example: unetpipe suggest my/results --count 20",
-    )
-    suggested.add_argument("results", type=Path)
-    suggested.add_argument("samples", nargs="*", help="all predicted ones without truth if not given")
-    suggested.add_argument("--count", type=int, default=10, help="of squares (%(default)s)")
-    suggested.add_argument("--side", type=int, default=512, help="of a square, pixels (%(default)s)")
-    suggested.add_argument("--to", type=Path, metavar="FOLDER", help="(suggested, beside the results)")
-    suggested.add_argument("--threads", type=int, default=os.cpu_count(), help="(%(default)s)")
-    suggested.set_defaults(run=_suggest)
-
-
 def _add_verify(commands) -> None:
     verified = commands.add_parser(
         "verify",
@@ -128,7 +89,7 @@ def _add_verify(commands) -> None:
         "computes some blocks again. Says what to delete, so that the next run makes that alone again; exit code 1.",
         epilog="example: unetpipe verify my/results",
     )
-    verified.add_argument("results", type=Path)
+    verified.add_argument("results", type=Path, help="of a run, or the folder of its config")
     verified.add_argument("--blocks", type=int, default=3, help="of each sample, to be computed again (%(default)s)")
     verified.add_argument("--network", type=Path, action="append", default=[], help="network.json from elsewhere")
     verified.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -136,15 +97,14 @@ def _add_verify(commands) -> None:
 
 
 def _summary(options) -> None:
-    if not options.results.is_dir() or not (options.results / "images").exists():
-        raise SystemExit(f"{options.results} is not the results folder of a run; try {options.results / 'results'}")
-    tables = sorted((options.results / "objects").glob("[!.]*.parquet"))
+    results = results_of(options.results)
+    tables = sorted((results / "objects").glob("[!.]*.parquet"))
     print("\nobjects")
     for path in tables:
         print(f"  {path.name.removesuffix('.parquet'):12} {len(pd.read_parquet(path)):7}   {path}")
-    for path in sorted((options.results / "network").glob("*/network.json")):
+    for path in sorted((results / "network").glob("*/network.json")):
         _say_kept(path)
-    scores = options.results / "scores.tsv"
+    scores = results / "scores.tsv"
     if scores.exists():
         print("\nscores (objects at IoU 0.5)")
         print(_score_table(pd.read_csv(scores, sep="\t"), intervals=options.intervals))
@@ -152,28 +112,28 @@ def _summary(options) -> None:
         print("\nfor comparison: F1 of a global Otsu threshold with connected components")
         for sample, f1 in _otsu(options.otsu).items():
             print(f"  {sample:12} {f1:.3f}")
-    print(f"\nlook at {options.results / 'report.html'}; the stores in {options.results / 'images'} open in any viewer")
+    print(f"\nlook at {results / 'report.html'}; the stores in {results / 'images'} open in any viewer")
 
 
 def _report(options) -> None:
     from unetpipe.report import SO_FAR, write_report
 
-    if not (options.results / "images").is_dir() and not (options.results.resolve().parent / "logs").is_dir():
-        raise SystemExit(f"{options.results} is not the results folder of a run; try {options.results / 'results'}")
-    write_report(options.results / SO_FAR, results=options.results)
-    print(options.results / SO_FAR)
+    results = results_of(options.results)
+    write_report(results / SO_FAR, results=results)
+    print(results / SO_FAR)
 
 
 def _view(options) -> None:
     from unetpipe.view import serving, show_in_napari
 
+    results = results_of(options.results)
     if options.napari:
         if len(options.samples) != 1:
             raise ValueError("--napari opens one sample; name it")
-        show_in_napari(options.results, options.samples[0])
+        show_in_napari(results, options.samples[0])
         return
 
-    with serving(options.results, options.samples, port=options.port) as address, suppress(KeyboardInterrupt):
+    with serving(results, options.samples, port=options.port) as address, suppress(KeyboardInterrupt):
         print(f"{address}   until Ctrl-C", flush=True)
         if not options.no_browser:
             webbrowser.open(address)
@@ -242,44 +202,12 @@ def _picture(options) -> None:
     print(options.output)
 
 
-def _tune(options) -> None:
-    from unetpipe.tuning import choose_samples, tune
-
-    samples = choose_samples(options.results, options.samples)
-    table = tune(options.results, samples, metric=options.metric, workers=options.threads)
-    shown = table[(table.index < 8) | table.now]
-    figures = ["f1", "ap", "mean_iou", "pixel_error", "rand", "information"]
-    print(f"{', '.join(samples)}: {int(table.images[0])} images, the best by {options.metric} first; * as in this run")
-    columns = ["threshold", "split", "min_size", "holes", "expand", *figures]
-    lines = shown[columns].assign(now=["*" if now else "" for now in shown.now]).rename(columns={"now": ""})
-    print(lines.to_string(index=False, float_format="%.3f"))
-    best = table.iloc[0]
-    print("\nin the section label of the config:")
-    print(f"  threshold: {best.threshold}\n  split: {best.split}\n  min_size: {best.min_size}")
-
-
-def _suggest(options) -> None:
-    from unetpipe.suggestion import suggest, write_suggestions
-
-    found = suggest(options.results, options.samples, count=options.count, side=options.side, workers=options.threads)
-    files = write_suggestions(found, options.to or options.results.resolve().parent / "suggested")
-    paths = {id(suggestion): path for path, several in files.items() for suggestion in several}
-    print("     y      x  uncertainty  distance  image")
-    for one in found:
-        y, x = (part.start for part in one.window.plane)
-        distance = "-" if one.distance != one.distance else f"{one.distance:.1f}"
-        print(f"{y:6} {x:6} {one.uncertainty:12.4f} {distance:>9}  {one.window.image.entry['name']}: {paths[id(one)]}")
-    print("correct these in QuPath, export them, and name the file in the column labels of a row of split train")
-
-
 def _verify(options) -> None:
     from unetpipe.verification import verify
 
-    if not (options.results / "images").is_dir():
-        raise SystemExit(f"{options.results} is not the results folder of a run; try {options.results / 'results'}")
     wanted = {"blocks": options.blocks, "networks": options.network, "device": options.device}
     problems = 0
-    for problem in verify(options.results, **wanted):
+    for problem in verify(results_of(options.results), **wanted):
         print(problem, flush=True)
         problems += 1
     print(f"{problems} problems" if problems else "everything is as it was written")

@@ -3,6 +3,7 @@
 import argparse
 import os
 import shlex
+import shutil
 import sys
 from collections import Counter
 from pathlib import Path
@@ -29,12 +30,15 @@ def _add_init(commands) -> None:
         "  unetpipe init my --images data --labels 'data/*_mask.png' --pixel-size 0.25\n"
         "  unetpipe init my --images 'volumes/*.h5:/raw' --labels 'volumes/*.h5:/label'\n"
         "  unetpipe init my --images mice --labels traced --group 'mouse[0-9]+'\n"
-        "  unetpipe init my --images slides",
+        "  unetpipe init new --images 'slides/*.svs' --network my/results/network/all/network.json",
     )
     begun.add_argument("project", type=Path, metavar="PROJECT", help="a folder, made if it does not exist")
     begun.add_argument("--images", nargs="+", required=True, metavar="PATH", help="files, folders, patterns in quotes")
     begun.add_argument(
         "--labels", nargs="+", default=[], metavar="PATH", help="likewise; paired by name, _mask and the like ignored"
+    )
+    begun.add_argument(
+        "--network", type=Path, metavar="FILE", help="network.json of a trained one, to predict all images with"
     )
     begun.add_argument(
         "--group",
@@ -68,7 +72,7 @@ def _init(options) -> None:
     from unetpipe.config import load_project, read_config
     from unetpipe.start import begin
 
-    wanted = {name: getattr(options, name) for name in ("group", "pixel_size", "seed")}
+    wanted = {name: getattr(options, name) for name in ("network", "group", "pixel_size", "seed")}
     begun = begin(options.project, options.images, options.labels, **wanted)
     config = options.project / "config.yaml"
     settings = read_config(config)
@@ -82,14 +86,22 @@ def _init(options) -> None:
     _, problems = load_project(settings, options.project)
     if problems:
         print(f"before it runs, mend\n{problems}")
-    print(f"next:\n  unetpipe doctor {config}\n  unetpipe run {options.project}")
+    print(f"next:\n  {_called()} doctor {config}\n  {_called()} run {options.project}")
+
+
+def _called() -> str:
+    """How this command is called here: by its path, unless the shell finds it."""
+    given, found = Path(sys.argv[0]), shutil.which("unetpipe")
+    named = given.name == "unetpipe" and given.exists()
+    return str(given) if named and not (found and given.samefile(found)) else "unetpipe"
 
 
 def _say_found(begun, seed: int) -> None:
     """How many images are in each split and why, and what the labels are."""
     splits = Counter(image.split for image in begun.images)
     print(", ".join(f"{splits[split]} {split}" for split in SPLITS if splits[split]), "images", end="")
-    print(f"; splits drawn with seed {seed}" if begun.annotations and not begun.likeness else "")
+    drawn = begun.annotations and not begun.likeness and any(splits[split] for split in ("train", "val"))
+    print(f"; splits drawn with seed {seed}" if drawn else "")
     if begun.likeness:
         near, far = begun.likeness
         print(

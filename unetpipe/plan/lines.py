@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from unetpipe.config import Sample, listed
+from unetpipe.config import listed
 from unetpipe.fitting import step_memory, wanted_tiles
 from unetpipe.geometry import tile_sides
 from unetpipe.needs import PROCESS, WORKERS, block_side, prediction_memory
@@ -19,6 +19,7 @@ from unetpipe.readers import open_series
 from unetpipe.readers.rescaled import rescaled
 from unetpipe.saved import load_network
 from unetpipe.seams import LARGEST, MOST, ONE_OF
+from unetpipe.sheet import Sample
 
 PYRAMID = 4 / 3  # pixels of all levels over those of the first
 LABEL_BYTES = {"truth": 5, "mask": 1, "label": 4}  # a pixel of what a rule adds to the image's store

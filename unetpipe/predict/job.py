@@ -8,15 +8,14 @@ from typing import NamedTuple
 from unetpipe.geometry import Axis, Block
 from unetpipe.manifest import read_json
 from unetpipe.needs import block_side
+from unetpipe.notes import check_image, expected_by, read_notes
 from unetpipe.overlap_tile import holds_tissue, volume_blocks
 from unetpipe.revisions import REVISIONS
-from unetpipe.saved import axes_of, read_notes
+from unetpipe.saved import axes_of
 from unetpipe.seams import Window, across, chosen
 from unetpipe.store import label_path, open_array, read_attributes
 
 WORTH = 80e6  # pixels that repay compiling: 6 s of it, 0.02 to 0.2 s less for 512² (two cores, float32)
-
-SCALE = 1.25  # times the pixel size of the training images that an image's may be, and the inverse
 
 
 class Job(NamedTuple):
@@ -68,28 +67,10 @@ def open_job(
 ) -> Job:
     """Read the manifests; refuse networks that differ, and an image that they were not made for."""
     notes, entries = read_notes(networks), read_attributes(image)["series"]
-    expected = notes[0]["arguments"]["channels"]
     for entry in entries:
-        if entry["shape"][1] != expected:
-            raise ValueError(
-                f'sample "{sample}": image {entry["name"]} has {entry["shape"][1]} channels, '
-                f"network {networks[0]} was trained on {expected}; choose {expected} of {', '.join(entry['channels'])} "
-                "in the column channels of its row, or in ingest.channels for all rows"
-            )
-        _refuse_other_scale(sample, entry, notes[0].get("pixel_size"), networks[0])
+        check_image(entry, sample, expected_by(networks[0], notes[0]))
     side = block_side(block, notes[0]["arguments"]["features"], axes_of(notes[0]), planes, entries[0]["chunk"])
     return Job(Path(image).parent, entries, read_json(tissue)["series"], notes, side, planes, views)
-
-
-def _refuse_other_scale(sample: str, entry: dict, learnt: list[float] | None, network: str) -> None:
-    """A network finds objects at the magnification at which it learnt them."""
-    own = entry["pixel_size"]
-    if learnt and own and not 1 / SCALE < own[2] / learnt[2] < SCALE:
-        raise ValueError(
-            f'sample "{sample}": image {entry["name"]} has pixels of {own[2]:.4g} µm, network {network} was trained on '
-            f"{learnt[2]:.4g} µm; set ingest.resample to {learnt[2]:.4g}, or mend the pixel size of its row "
-            "(ingest.override)"
-        )
 
 
 def units(job: Job) -> list[Unit]:

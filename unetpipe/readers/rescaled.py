@@ -5,9 +5,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy import sparse
 
+from unetpipe.geometry import SAME
 from unetpipe.readers.series import Plane, Region, Series
-
-SAME = 0.02  # relative difference of pixel sizes that is none
 
 
 def rescaled(series: Series, pixel_size: float) -> Series:

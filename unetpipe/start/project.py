@@ -8,12 +8,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from unetpipe.config import Problems
 from unetpipe.inspection import inspect
-from unetpipe.manifest import write_bytes
+from unetpipe.manifest import read_json, write_bytes
+from unetpipe.notes import read_notes
 from unetpipe.readers import open_series
+from unetpipe.sheet import Problems
 from unetpipe.start.annotations import Annotations, describe, look
-from unetpipe.start.configuration import write_config
+from unetpipe.start.configuration import Trained, write_config
 from unetpipe.start.pairing import Source, find_pairs, groups_of, some
 from unetpipe.start.sequence import neighbours_alike
 from unetpipe.start.sheet import Image, Row, draw_splits, make_rows
@@ -35,6 +36,7 @@ def begin(
     images: Sequence[str],
     labels: Sequence[str] = (),
     *,
+    network: str | Path | None = None,
     group: str | None = None,
     pixel_size: float | None = None,
     seed: int = 1,
@@ -47,6 +49,8 @@ def begin(
         Folder, made if it does not exist.
     images, labels
         See `pairing.find_pairs`; images without labels become rows of split predict.
+    network : path, optional
+        The JSON of one that is trained already: all annotated images are then for test.
     group : str, optional
         See `pairing.groups_of`.
     pixel_size : float, optional
@@ -66,11 +70,12 @@ def begin(
     held |= {label: inspect(*label, palette=False) for label in pairs.values() if label}
     _raise([_refused(source, row) for source, rows in held.items() for row in rows if row["problem"]])
     pairs = _first_files(pairs, held)
-    _raise([*_misfits(pairs, held), *_other_channels(pairs, held)])
+    trained = _trained(network, project) if network else None
+    _raise([*_misfits(pairs, held), *_other_channels(pairs, held), *_too_few_channels(pairs, held, trained)])
     found = list(_images(pairs, held, group))
     ordered = [open_series(*image.source)[0] for image in found if image.label and not image.group]
-    likeness = neighbours_alike(ordered)
-    found = draw_splits(found, None if likeness else seed)
+    likeness = None if trained else neighbours_alike(ordered)
+    found = _for_test(found) if trained else draw_splits(found, None if likeness else seed)
     annotations = _annotations([image.label for image in found if image.label])
     base = Path(os.path.commonpath([source.path.absolute().parent for source in held]))
     rows = make_rows(found, base)
@@ -81,12 +86,28 @@ def begin(
             data=_near(base, project),
             shapes=[shapes[image.source] for image in found if image.label] or list(shapes.values()),
             channels=[tuple(held[source][0]["channels"]) for source in pairs],
+            pixel_sizes=[*_pixel_sizes(pairs, held, pixel_size)],
             annotations=annotations,
+            trained=trained,
         ),
     }
     written, kept = _write(texts)
     unsized = sum(not image.sized for image in found)
     return Begun(found, annotations, likeness, unsized, written, kept)
+
+
+def _trained(network: str | Path, project: Path) -> Trained:
+    path = Path(network).absolute()
+    note, *_ = read_notes([str(path)])
+    near = path.is_relative_to(project.absolute().parent)
+    made = [read_json(found)["settings"] for found in sorted(path.parents[2].glob("objects/*.json"))]
+    alike = made[0] if made and all(one == made[0] for one in made) else {}
+    return Trained(os.path.relpath(path, project) if near else str(path), note, alike)
+
+
+def _for_test(images: Sequence[Image]) -> list[Image]:
+    """Where nothing is trained, whatever is annotated says how good the network is."""
+    return [image._replace(split="test") if image.label else image for image in images]
 
 
 def _raise(problems: Sequence[str]) -> None:
@@ -145,6 +166,21 @@ def _other_channels(pairs: dict, held: dict) -> Iterator[str]:
             f"{some(by_count[count])} ({len(by_count[count])} in all) have {count} channels, most images have {most}; "
             "a network sees one number of channels: save them with as many, or leave them out of --images"
         )
+
+
+def _pixel_sizes(pairs: dict, held: dict, given: float | None) -> Iterator[float]:
+    """µm along x, as far as file or command line say."""
+    for row in (row for image in pairs for row in held[image]):
+        if row["pixel_size"] or given:
+            yield row["pixel_size"][2] if row["pixel_size"] else given
+
+
+def _too_few_channels(pairs: dict, held: dict, trained: Trained | None) -> Iterator[str]:
+    """Where a network needs more than the images have."""
+    image = next(iter(pairs))
+    there, names = held[image][0]["shape"][1], trained.note["channels"] if trained else []
+    if there < len(names):
+        yield f"{image} has {there} channels, the network was trained on {len(names)}: {', '.join(names)}; take another"
 
 
 def _images(pairs: dict, held: dict, group: str | None) -> Iterator[Image]:

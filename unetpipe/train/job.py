@@ -12,6 +12,7 @@ from unetpipe.checkpoint import load_checkpoint
 from unetpipe.curve import curve_table
 from unetpipe.device import be_deterministic, choose_precision
 from unetpipe.fitting import SHARE, Choices
+from unetpipe.geometry import common_pixel_size
 from unetpipe.gpus import granted
 from unetpipe.locks import held
 from unetpipe.manifest import digest, read_json, write_bytes
@@ -25,7 +26,6 @@ from unetpipe.train.loop import Run, optimise
 from unetpipe.train.setup import (
     build,
     choose,
-    common_pixel_size,
     free_memory,
     list_data,
     make_drawing,
@@ -193,7 +193,7 @@ def train(
                 "revision": REVISIONS["train"],
                 "key": run.key,
                 "channels": series[0]["image"]["channels"],
-                "pixel_size": common_pixel_size(series),
+                "pixel_size": common_pixel_size([entry["image"]["pixel_size"] for entry in series]),
                 "percentiles": read_json(tissues[0])["settings"]["percentiles"],
                 "precision": choices.precision,
                 "settings": settings,

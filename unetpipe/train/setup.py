@@ -16,7 +16,6 @@ from unetpipe.manifest import file_digest, read_json
 from unetpipe.network import Network, UNet, laid_out
 from unetpipe.pretrained import PretrainedUNet, find_weights
 from unetpipe.ranks import rank, size
-from unetpipe.readers.rescaled import SAME
 from unetpipe.store import read_attributes
 from unetpipe.tiles import Drawing, Material, draw_batch, list_series
 from unetpipe.train.validation import METRICS, Seen, Validation, list_seen
@@ -137,13 +136,6 @@ def _one_spacing(series: list[dict]) -> tuple[float, ...]:
                 "one network cannot learn both; train on volumes whose voxels have one shape"
             )
     return spacing
-
-
-def common_pixel_size(series: list[dict]) -> list[float] | None:
-    """µm along z, y, x, where all training images have one in the plane, within 2 %."""
-    sizes = [entry["image"]["pixel_size"] for entry in series]
-    known = all(sizes) and all(np.allclose(size[1:], sizes[0][1:], rtol=SAME) for size in sizes)
-    return sizes[0] if known else None
 
 
 def free_memory(place: torch.device, memory: int) -> float:

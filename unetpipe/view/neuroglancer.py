@@ -30,7 +30,7 @@ def state(scene: Scene, data: str) -> dict[str, Any]:
         steps = {axis.removesuffix("'"): scale for axis, scale in _scales(scene).items()}
         layer = _plane("probability", source, scene, 0, inputDimensions=steps, matrix=CENTRED)
         layers.append(layer | {"shader": _heat(), "visible": False})
-    layers += [_labels(name, f"{image}labels/{name}/") for name in scene.labels]
+    layers += [_labels(name, f"{image}labels/{name}/", scene.labels[0]) for name in scene.labels]
     scales = _scales(scene)
     return {
         "dimensions": {axis: scales[axis] for axis in "xyzt"},
@@ -75,6 +75,6 @@ def _plane(name: str, source: str, scene: Scene, channel: int, **placing) -> dic
     return {"type": "image", "name": name, "source": placed, "opacity": 1, **local}
 
 
-def _labels(name: str, source: str) -> dict[str, Any]:
-    shown = {"selectedAlpha": 0.35, "visible": name == "objects"}
+def _labels(name: str, source: str, seen: str) -> dict[str, Any]:
+    shown = {"selectedAlpha": 0.35, "visible": name == seen}
     return {"type": "segmentation", "name": name, "source": f"{source}|zarr3:", **shown}

@@ -6,12 +6,17 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from unetpipe.config import listed, load_project
+from unetpipe.config import listed, load_project, read_changes
 from unetpipe.needs import prediction_mb
 from unetpipe.revisions import REVISIONS
 
 given = workflow.overwrite_configfiles
 folder = Path(given[-1]).parent if given else Path(workflow.basedir) / "config"
+try:
+    for path in given:
+        read_changes(Path(path))
+except ValueError as error:
+    raise WorkflowError(f"nothing was started; mend first:\n  {error}")
 SHEET, problems = load_project(config, folder)
 if problems:
     raise WorkflowError(f"nothing was started; mend first:\n{problems}")
@@ -143,6 +148,16 @@ def annotations(wildcards):
 
 def regions(wildcards):
     return near(SAMPLES[wildcards.sample].roi)
+
+
+def given_networks(wildcards):
+    """Those that are known from the beginning: an image that they could not predict is refused before any GPU is asked."""
+    return GIVEN if wildcards.sample in PREDICTED else []
+
+
+def training_image(wildcards):
+    """One that a predicted sample has to be like, where the network is yet to be trained."""
+    return [] if GIVEN or wildcards.sample not in PREDICTED else expand(IMAGE, sample=TRAINING[:1])
 
 
 def parts(wildcards):

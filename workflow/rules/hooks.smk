@@ -33,5 +33,13 @@ onerror:
     report_so_far()
 
 
+def say_where():
+    """Where to look first."""
+    page = Path(REPORT[0])
+    if page.exists():
+        print(f"scores, pictures, and what to look at first: {page.resolve()}", file=sys.stderr)
+
+
 onsuccess:
     forget_so_far()
+    say_where()

@@ -50,6 +50,8 @@ rule mask:
     input:
         image=IMAGE,
         roi=regions,
+        networks=given_networks,
+        like=training_image,
     output:
         TISSUE,
     log:

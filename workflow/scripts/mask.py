@@ -6,7 +6,7 @@ write_mask(
     snakemake.input.image,
     snakemake.output[0],
     sample=snakemake.wildcards.sample,
-    roi=snakemake.input.roi,
     workers=snakemake.threads,
+    **{name: list(snakemake.input[name]) for name in ("roi", "networks", "like")},
     **snakemake.params.args,
 )

@@ -1,0 +1,21 @@
+"""Where the results of a run lie."""
+
+from pathlib import Path
+
+
+def results_of(given: Path) -> Path:
+    """The results folder of a run: the one that is given, or the one within the project that is given.
+
+    Raises
+    ------
+    FileNotFoundError
+        If nothing was run there.
+    """
+    folders = given, given / "results"
+    for folder in folders:
+        if (folder / "images").is_dir():
+            return folder
+    for folder in folders:
+        if folder.name == "results" and (folder.resolve().parent / "logs").is_dir():
+            return folder  # everything failed so far
+    raise FileNotFoundError(f"{given} holds no results of a run; name the folder of its config, or its results")

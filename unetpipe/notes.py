@@ -1,0 +1,81 @@
+"""What networks expect of images, as their JSON says it, without their weights."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from unetpipe.manifest import read_json
+
+SCALE = 1.25  # times the pixel size of the training images that an image's may be, and the inverse
+
+
+def read_notes(paths: Sequence[str]) -> list[dict]:
+    """The JSON of networks whose probabilities are to be averaged.
+
+    Raises
+    ------
+    ValueError
+        If one is no network, or they are not of one kind.
+    """
+    notes = [_read_note(path) for path in paths]
+    for path, note in zip(paths, notes, strict=True):
+        for what, value in _kind(note).items():
+            if value != _kind(notes[0])[what]:
+                raise ValueError(
+                    f"network {path} has {what} {value}, {paths[0]} has {_kind(notes[0])[what]}; "
+                    "only networks of one kind can be averaged"
+                )
+    return notes
+
+
+def _read_note(path: str) -> dict:
+    note = read_json(path)
+    if not isinstance(note, dict) or not {"arguments", "axes", "precision"} <= note.keys():
+        raise ValueError(f"{path} is no network; name the network.json that a training wrote")
+    return note
+
+
+def _kind(note: dict) -> dict:
+    arguments = {name: note["arguments"][name] for name in ("channels", "classes")}
+    return arguments | {name: note[name] for name in ("axes", "precision")}
+
+
+class Expected(NamedTuple):
+    """What images have to be like."""
+
+    channels: int
+    pixel_size: Sequence[float] | None  # z, y, x, µm; None: any
+    whose: str  # who expects it, and a verb
+
+
+def expected_by(network: str, note: dict) -> Expected:
+    """What a network expects, of a path and a JSON."""
+    return Expected(note["arguments"]["channels"], note.get("pixel_size"), f"network {network} was trained on")
+
+
+def check_image(entry: dict, sample: str, expected: Expected) -> None:
+    """Refuse a series that a network could not predict.
+
+    Parameters
+    ----------
+    entry : dict
+        Its `shape` (t, c, z, y, x), `pixel_size`, `channels` and `name`.
+    sample : str
+        Named in what is said.
+
+    Raises
+    ------
+    ValueError
+        If it has another number of channels, or pixels of another size.
+    """
+    said, count = f'sample "{sample}": image {entry["name"]} has', expected.channels
+    if entry["shape"][1] != count:
+        raise ValueError(
+            f"{said} {entry['shape'][1]} channels, {expected.whose} {count}; choose {count} of "
+            f"{', '.join(entry['channels'])} in the column channels of its row, or in ingest.channels for all rows"
+        )
+    own, learnt = entry["pixel_size"], expected.pixel_size
+    if learnt and own and not 1 / SCALE < own[2] / learnt[2] < SCALE:
+        raise ValueError(
+            f"{said} pixels of {own[2]:.4g} µm, {expected.whose} {learnt[2]:.4g} µm; set ingest.resample to "
+            f"{learnt[2]:.4g}, or mend the pixel size of its row (ingest.override)"
+        )

@@ -1,0 +1,158 @@
+"""Reads the sheet of samples, and finds everything that is wrong with it."""
+
+import csv
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from unetpipe.patterns import find
+from unetpipe.schema import check_schema, load_schema
+
+ANNOTATED = ("train", "val", "test")
+
+
+class Sample(NamedTuple):
+    """One row of the sheet."""
+
+    name: str
+    split: str
+    files: list[str]
+    labels: list[str]
+    group: str
+    pixel_size: float | None  # µm
+    channels: list[str] | None
+    parts: int
+    inside: str = ""  # array or group in each file
+    labels_inside: str = ""
+    roi: tuple[str, ...] = ()  # GeoJSON of each file
+
+
+class Problems(list):
+    """What is wrong, one sentence each."""
+
+    def __str__(self) -> str:
+        return "\n".join(f"  {number}. {text}" for number, text in enumerate(self, start=1))
+
+
+def read_sheet(sheet: Path, base: Path, parts: int, problems: Problems) -> list[Sample]:
+    """Read the rows of a sheet; what cannot be read is added to the problems.
+
+    Parameters
+    ----------
+    base : path
+        Where relative paths of the sheet start.
+    parts : int
+        Of prediction, where a row does not say.
+    """
+    with open(sheet, newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file, delimiter="\t")
+        rows = list(reader)
+        columns = load_schema("samples")
+        missing = [name for name in columns["required"] if name not in (reader.fieldnames or [])]
+    if missing:
+        problems.append(f"{sheet}: no column {', '.join(missing)}; the columns are separated by tabs")
+        return []
+    if not rows:
+        problems.append(f"{sheet}: no rows; add one for every sample")
+    filled = [{key: value.strip() for key, value in row.items() if key and value and value.strip()} for row in rows]
+    for number, row in enumerate(rows, start=2):
+        if None in row:
+            problems.append(f"{sheet.name}, line {number}: more cells than columns")
+    unknown = set(reader.fieldnames or []) - set(columns["properties"])
+    if unknown:
+        problems += list(check_schema(dict.fromkeys(unknown, "") | filled[0] if filled else {}, "samples"))[:1]
+        return []
+    return [_sample(row, f"{sheet.name}, line {n}", base, parts, problems) for n, row in enumerate(filled, start=2)]
+
+
+def _sample(row: dict, place: str, base: Path, parts: int, problems: Problems) -> Sample:
+    typed = {**row, **{key: _number(row[key]) for key in ("pixel_size", "parts") if key in row}}
+    found = list(check_schema(typed, "samples"))
+    problems += [f"{place}: {text}" for text in found]
+    if found:
+        typed = {"sample": row.get("sample", place), "split": row.get("split", ""), "path": row.get("path", "")}
+    files, labels, roi = _files(typed, place, base, problems)
+    channels = typed["channels"].split(",") if "channels" in typed else None
+    return Sample(
+        name=typed["sample"],
+        split=typed["split"],
+        files=files,
+        labels=labels,
+        group=typed.get("group", ""),
+        pixel_size=typed.get("pixel_size"),
+        channels=channels,
+        parts=typed.get("parts", parts),
+        inside=typed["path"].partition(":/")[2],
+        roi=tuple(roi),
+        labels_inside=typed.get("labels", "").partition(":/")[2],
+    )
+
+
+def _number(text: str):
+    try:
+        return int(text)
+    except ValueError:
+        try:
+            return float(text)
+        except ValueError:
+            return text
+
+
+def _files(row: dict, place: str, base: Path, problems: Problems) -> tuple[list[str], list[str], list[str]]:
+    """Files of a row, its labels and its regions, paired by what the wildcards matched."""
+    name = row["sample"]
+    images = find(_outside(row["path"]), base) if row["path"] else {}
+    if row["path"] and not images:
+        problems.append(f'{place}, sample "{name}": {base / row["path"]} names no file; mend path or the key data')
+    beside = {key: _beside(key, row, images, place, base, problems) for key in ("labels", "roi") if key in row}
+    whole = [key for key in images if all(key in found for found in beside.values())]
+    lists = [[str(found[key]) for key in whole] for found in (images, *beside.values())]
+    named = dict(zip(["path", *beside], lists, strict=True))
+    return named["path"], named.get("labels", []), named.get("roi", [])
+
+
+def _beside(column: str, row: dict, images: dict, place: str, base: Path, problems: Problems) -> dict:
+    """The file of a column for every image, by what the wildcards matched in the image's."""
+    found = find(_outside(row[column]), base)
+    name = row["sample"]
+    if not found:
+        problems.append(f'{place}, sample "{name}": {base / row[column]} names no file; mend {column} or the key data')
+        return {}
+    if len(images) == len(found) == 1:
+        return dict(zip(images, found.values(), strict=True))
+    alone = [str(path) for key, path in images.items() if key not in found]
+    if alone:
+        problems.append(f'{place}, sample "{name}": no {column} for {", ".join(alone[:3])} ({len(alone)} in all)')
+    return found
+
+
+def _outside(path: str) -> str:
+    """The file of `file.h5:/array`."""
+    return path.partition(":/")[0]
+
+
+def check_sheet(samples: list[Sample], config: dict) -> Iterator[str]:
+    """What the rows of a sheet have against each other and against the config."""
+    rows = Counter(sample.name for sample in samples)
+    for name in sorted(name for name, count in rows.items() if count > 1):
+        yield f'sample "{name}" stands in {rows[name]} rows; give each row a name of its own'
+    for sample in samples:
+        if sample.split in ANNOTATED and sample.files and not sample.labels:
+            yield f'sample "{sample.name}" is in split {sample.split} but has no labels; add them or take split predict'
+    splits = defaultdict[str, set[str]](set)
+    for sample in (sample for sample in samples if sample.split in ANNOTATED):
+        splits[sample.group].add(sample.split)
+    for group in sorted(splits.keys() - {""}):
+        if len(splits[group]) > 1:
+            straddled = ", ".join(sorted(splits[group]))
+            yield f'group "{group}" straddles the splits {straddled}; put all its samples into one'
+    if samples and not config["network"] and not any(sample.split == "train" for sample in samples):
+        yield "no sample is in split train; annotate one, or set network to the network.json of a trained network"
+    training = [sample for sample in samples if sample.split == "train"]
+    groups = len({sample.group for sample in training} - {""}) + sum(len(s.files) for s in training if not s.group)
+    if training and groups < config["train"]["folds"] and not config["network"]:
+        yield (
+            f"config: train.folds {config['train']['folds']} is more than the {groups} groups of the training images; "
+            "set it lower, or name finer groups in the column group"
+        )
