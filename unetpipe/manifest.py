@@ -1,4 +1,4 @@
-"""Small JSON files that say what exists, and the digests that they carry."""
+"""Small JSON files that say what exists, and the digests that they carry: XXH3 of pixels, BLAKE2 of all else."""
 
 import fcntl
 import hashlib
@@ -13,10 +13,12 @@ from typing import Any, BinaryIO
 
 import google_crc32c
 import numpy as np
+import xxhash
 
 from unetpipe.disk import explained
 
-PIECE = 2**24  # bytes of a file that are digested at once
+PIECE = 2**24  # bytes of a file that one thread digests
+CACHED = 2**18  # of them at once: they stay in the cache of a core
 ASIDE = 8  # random letters that a file's name begins with while it is written
 
 
@@ -114,7 +116,7 @@ def digest(content: Any) -> str:
 
 def array_digest(array: np.ndarray) -> str:
     """Digest of an array's values, shape and type."""
-    hasher = _fast_hasher(f"{array.dtype.str} {array.shape}".encode())
+    hasher = xxhash.xxh3_128(f"{array.dtype.str} {array.shape}".encode())
     hasher.update(np.ascontiguousarray(array).data)
     return hasher.hexdigest()
 
@@ -132,15 +134,13 @@ def source_digest(path: str | Path) -> str:
 
 def _piece_digest(piece: tuple[Path, int]) -> tuple[int, str]:
     path, start = piece
-    with open(path, "rb") as file:
+    hasher, held, read = xxhash.xxh3_128(), bytearray(CACHED), 0
+    with open(path, "rb", buffering=0) as file:
         file.seek(start)
-        content = file.read(PIECE)
-    return len(content), _fast_hasher(content).hexdigest()
-
-
-def _fast_hasher(first: bytes):
-    """Of much data that nobody forges: twice as fast as BLAKE2 where the processor knows SHA, as fast elsewhere."""
-    return hashlib.sha1(first, usedforsecurity=False)
+        while read < PIECE and (count := file.readinto(held)):
+            hasher.update(memoryview(held)[:count])
+            read += count
+    return read, hasher.hexdigest()
 
 
 def file_digest(path: str | Path) -> str:

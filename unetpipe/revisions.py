@@ -4,7 +4,7 @@ The rules carry it as a parameter and the ledgers as a part of their key, so tha
 """
 
 REVISIONS = {
-    "ingest": "ingest 3",
+    "ingest": "ingest 4",
     "truth": "truth 1",
     "mask": "mask 1",
     "weights": "weights 3",
