@@ -13,9 +13,11 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 import torch
+from distributed import Client
 from scenes import SIDES, discs, write_pairs
 from test_holders import SHARED, real
 
+from unetpipe import scheduling
 from unetpipe.blocks import Done, Ledger, Stage, Task, run
 from unetpipe.ingest import ingest
 from unetpipe.label import write_objects
@@ -46,6 +48,17 @@ def address(importable):  # noqa: ARG001 - it has to come first
     from distributed.deploy.subprocess import SubprocessCluster
 
     with SubprocessCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        with Client(cluster.scheduler_address, set_as_default=False) as client:
+            client.wait_for_workers(2)
+        yield cluster.scheduler_address
+
+
+@pytest.fixture
+def empty():
+    """Address of a scheduler to which no worker has come."""
+    from distributed.deploy.subprocess import SubprocessCluster
+
+    with SubprocessCluster(n_workers=0, dashboard_address=None) as cluster:
         yield cluster.scheduler_address
 
 
@@ -248,6 +261,12 @@ def test_networks_are_made_once_in_a_process_whatever_the_number_of_batches():
 
 def make_nothing(_):
     raise AssertionError("nothing is predicted here")
+
+
+def test_a_cluster_without_workers_is_waited_for_and_then_refused(empty, monkeypatch):
+    monkeypatch.setattr(scheduling, "PATIENCE", 1)
+    with pytest.raises(ConnectionError, match=f"dask: no worker has come to {empty}"), scheduled(empty):
+        pass
 
 
 def test_as_many_blocks_are_under_way_as_the_cluster_has_workers(address):

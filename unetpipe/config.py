@@ -40,7 +40,7 @@ class Once(yaml.SafeLoader):
 
     def construct_mapping(self, node, deep=False):  # noqa: FBT002 - as in the class above
         """Keys and values of a section."""
-        lines: dict[str, int] = {}
+        lines = {}
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             line = key.start_mark.line + 1
             if key.value in lines:

@@ -14,7 +14,7 @@ from dask.threaded import get as in_threads  # by its name Dask would import dis
 
 logger = logging.getLogger(__name__)
 KINDS = "threads, local, or the address of a scheduler such as tcp://node7:8786"
-PATIENCE = "60s"  # for a scheduler to answer
+PATIENCE = 60  # seconds for a scheduler to answer, and for workers to come
 ORPHANED = "600s"  # processes that nobody gives work to for so long end by themselves
 _client: ContextVar[Any] = ContextVar("client", default=None)
 
@@ -38,7 +38,7 @@ def scheduled(where: str = "threads", *, workers: int = 1, memory: int = 0) -> I
     ValueError
         If it is none of these.
     ConnectionError
-        If no scheduler answers at the address.
+        If no scheduler answers at the address, or no worker is there.
     """
     if where == "threads":
         yield
@@ -53,6 +53,10 @@ def scheduled(where: str = "threads", *, workers: int = 1, memory: int = 0) -> I
             client = stack.enter_context(Client(address, timeout=PATIENCE, set_as_default=False))
         except (OSError, TimeoutError) as error:
             raise ConnectionError(f"dask: no scheduler answers at {where}; start one there, or set threads") from error
+        try:
+            client.wait_for_workers(workers if where == "local" else 1, timeout=PATIENCE)
+        except TimeoutError as error:
+            raise ConnectionError(f"dask: no worker has come to {where}; start some, or set threads") from error
         logger.info("blocks are computed by %d workers at %s", len(client.scheduler_info()["workers"]), where)
         before = _client.set(client)
         try:
@@ -83,7 +87,7 @@ def elsewhere() -> bool:
 def breadth(workers: int) -> int:
     """Blocks that are computed at once: by so many threads here, or by all workers elsewhere."""
     client = _client.get()
-    return sum(client.nthreads().values()) if client else workers
+    return max(1, sum(client.nthreads().values())) if client else workers  # none: all have died, others will come
 
 
 def compute(call: Callable[[Any], Any], items: Iterable[Any], workers: int) -> tuple:
@@ -96,8 +100,11 @@ def compute(call: Callable[[Any], Any], items: Iterable[Any], workers: int) -> t
     workers : int
         Threads, where they compute.
     """
+    items, client = [*items], _client.get()
+    if len(items) == 1 and client is None:
+        return (call(items[0]),)  # of a small image: a graph takes longer than the work
     shared, job = dask.delayed(call, pure=False, traverse=False), dask.delayed(_apply, pure=False)
-    jobs, client = [job(shared, partial(_same, item)) for item in items], _client.get()
+    jobs = [job(shared, partial(_same, item)) for item in items]
     if client:
         return tuple(client.gather(client.compute(jobs)))
     return dask.compute(*jobs, scheduler=in_threads, num_workers=workers)

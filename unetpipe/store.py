@@ -6,9 +6,12 @@ An image store is a collection in bioformats2raw's layout: `0`, `1`, … are OME
 """
 
 import fcntl
+import json
+import os
 import shutil
 from collections.abc import Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
@@ -16,7 +19,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
-from zarr.storage import MemoryStore
+from zarr.storage import LocalStore, MemoryStore, StorePath
 
 from unetpipe.disk import explained
 from unetpipe.manifest import read_json, write_bytes, write_json
@@ -50,20 +53,28 @@ def create_array(path, shape: Sequence[int], dtype, *, chunk: int, shard: int, k
     kind : "image" or "label"
         Chooses the codecs; images of more than 8 bits have those of labels.
     """
+    codecs = "label" if np.dtype(dtype).itemsize > 1 else kind
+    metadata = json.loads(_metadata(tuple(shape), np.dtype(dtype), chunk, shard, codecs))
+    metadata["attributes"] = attributes or {}
+    write_bytes(Path(path) / "zarr.json", json.dumps(metadata, indent=2).encode())
+    return open_array(path, mode="r+")
+
+
+@lru_cache  # a plate of thousands of images has arrays of a few kinds
+def _metadata(shape: tuple[int, ...], dtype: np.dtype, chunk: int, shard: int, codecs: str) -> bytes:
+    """The JSON of an array without attributes."""
     files: dict = {}
     zarr.create_array(
         MemoryStore(files),
-        shape=tuple(shape),
+        shape=shape,
         dtype=dtype,
         chunks=(*(1,) * (len(shape) - 2), chunk, chunk),
         shards=shard_shape(shape, chunk, shard),
-        compressors=CODECS["label" if np.dtype(dtype).itemsize > 1 else kind],
+        compressors=CODECS[codecs],
         fill_value=0,
         dimension_names=tuple("tczyx" if len(shape) == 5 else "tzyx"),
-        attributes=attributes or {},
     )
-    write_bytes(Path(path) / "zarr.json", files["zarr.json"].to_bytes())
-    return open_array(path, mode="r+")
+    return files["zarr.json"].to_bytes()
 
 
 def shard_shape(shape: Sequence[int], chunk: int, shard: int) -> tuple[int, ...]:
@@ -94,9 +105,10 @@ def _is_number(part) -> bool:
 
 def open_array(path, mode: str = "r"):
     """Open one array of a store by its path."""
-    if not (Path(path) / "zarr.json").exists():
+    metadata = Path(path) / "zarr.json"
+    if not metadata.exists():
         raise FileNotFoundError(f"no array at {path}; run the stage that writes it again")
-    return Array(zarr.open_array(str(path), mode=mode).async_array)
+    return Array.from_dict(StorePath(LocalStore(path, read_only=mode == "r")), read_json(metadata))
 
 
 def write_region(array, region: tuple[slice, ...], values: np.ndarray) -> list[Path]:
@@ -119,9 +131,12 @@ def shard_files(array, region: tuple[slice, ...]) -> list[Path]:
 
 def remove_strays(folder, known: set[Path]) -> None:
     """Delete the shards under a folder that are not in `known` (of an earlier block size, say); labels stay."""
-    for file in Path(folder).rglob("c/**/*"):
-        if file.is_file() and file not in known and "labels" not in file.relative_to(folder).parts:
-            file.unlink()  # never of a linked level: `**` does not follow links
+    for place, folders, names in os.walk(folder):  # never into a linked level
+        if "labels" in folders:
+            folders.remove("labels")
+        if "c" in Path(place).relative_to(folder).parts:
+            for file in {Path(place, name) for name in names} - known:
+                file.unlink()
 
 
 # ---------------------------------------------------------------- pyramids

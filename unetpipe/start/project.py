@@ -171,8 +171,9 @@ def _other_channels(pairs: dict, held: dict) -> Iterator[str]:
 def _pixel_sizes(pairs: dict, held: dict, given: float | None) -> Iterator[float]:
     """µm along x, as far as file or command line say."""
     for row in (row for image in pairs for row in held[image]):
-        if row["pixel_size"] or given:
-            yield row["pixel_size"][2] if row["pixel_size"] else given
+        size = row["pixel_size"][2] if row["pixel_size"] else given
+        if size:
+            yield size
 
 
 def _too_few_channels(pairs: dict, held: dict, trained: Trained | None) -> Iterator[str]:
