@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
+import torch
 
 from unetpipe.network import UNet
 from unetpipe.saved import save_network
@@ -69,9 +70,11 @@ def write_plain(folder: Path, count: int) -> Path:
 
 
 def begin(folder: Path) -> None:
-    """A project of a network that was never trained."""
+    """A project of a network that finds nothing, so that no object is work."""
     folder.mkdir()
     network = UNet(depth=2, features=4, dropout=0.0)
+    with torch.no_grad():
+        network.head.bias[1] = -1e6
     save_network(
         network, folder / "network.json", {"precision": "float32", "percentiles": [1, 99], "curve": [[1, 0.5, 0.1]]}
     )
