@@ -78,6 +78,15 @@ class TestErrors:
             main(arguments)
 
 
+def test_a_reader_that_has_seen_enough_is_no_error():
+    """As `unetpipe completion bash | head -1`."""
+    command = [sys.executable, "-c", "from unetpipe.cli import main; main()", "completion", "bash"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert (process.wait(), process.stderr.read()) == (0, "")
+
+
 class TestRun:
     """It says what it starts, and takes its place."""
 

@@ -1,6 +1,8 @@
 """The `unetpipe` command."""
 
 import argparse
+import os
+import sys
 
 from unetpipe import __version__
 from unetpipe.cli import after, before, better, completion, networks, project
@@ -13,6 +15,9 @@ def main(arguments: list[str] | None = None) -> None:
     options = make_parser().parse_args(arguments)
     try:
         options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
         if options.debug:
             raise

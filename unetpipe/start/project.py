@@ -100,7 +100,8 @@ def _trained(network: str | Path, project: Path) -> Trained:
     path = Path(network).absolute()
     note, *_ = read_notes([str(path)])
     near = path.is_relative_to(project.absolute().parent)
-    made = [read_json(found)["settings"] for found in sorted(path.parents[2].glob("objects/*.json"))]
+    of_a_run = sorted(path.parents[2].glob("objects/*.json")) if path.parts[-3:-2] == ("network",) else []
+    made = [read_json(found)["settings"] for found in of_a_run]
     alike = made[0] if made and all(one == made[0] for one in made) else {}
     return Trained(os.path.relpath(path, project) if near else str(path), note, alike)
 
