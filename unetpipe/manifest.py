@@ -134,11 +134,11 @@ def source_digest(path: str | Path) -> str:
 
 def _piece_digest(piece: tuple[Path, int]) -> tuple[int, str]:
     path, start = piece
-    hasher, held, read = xxhash.xxh3_128(), bytearray(CACHED), 0
+    hasher, held, read = xxhash.xxh3_128(), memoryview(bytearray(CACHED)), 0
     with open(path, "rb", buffering=0) as file:
         file.seek(start)
-        while read < PIECE and (count := file.readinto(held)):
-            hasher.update(memoryview(held)[:count])
+        while count := file.readinto(held[: PIECE - read]):
+            hasher.update(held[:count])
             read += count
     return read, hasher.hexdigest()
 
