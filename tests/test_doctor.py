@@ -131,6 +131,17 @@ class TestProject:
         write(project)
         assert "✗" not in said(examined(project))
 
+    def test_images_that_could_not_be_stored_as_the_sheet_says(self, project):
+        add_column(project, "channels", "", "", "DAPI")
+        text = said(examined(project))
+        assert "✗ sample \"slide\": slide: no channel 'DAPI'; choose of 0 by name or from 0 by number" in text
+        assert text.count("✗") == 1
+        project.config["ingest"] |= {"resample": 0.5}
+        write(project)
+        text = said(examined(project))
+        assert '✗ sample "train": 00: unknown pixel size, so it cannot be brought to 0.5 µm' in text
+        assert text.count("✗") == 3
+
     def test_no_room(self, project, monkeypatch):
         monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))
         assert "– disk: 0.0 GB at most, before compression; 0.0 GB are free; see that there is room" in said(

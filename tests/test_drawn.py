@@ -163,9 +163,9 @@ def test_files_of_outlines_are_examined_as_labels(tmp_path):
     labels = [str(tmp_path / "a.geojson")]
     sample = Sample("s", "train", [str(tmp_path / "a.npy")], labels, "", None, None, parts=1)
     write(tmp_path / "a.geojson", [square(1, 20)])
-    assert list(_files(sample, [])) == []
+    assert list(_files(sample)) == []
     (tmp_path / "a.geojson").write_text("{")
-    (finding,) = _files(sample, [])
+    (finding,) = _files(sample)
     assert "not whole GeoJSON" in str(finding)
 
 

@@ -4,9 +4,11 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
+import xxhash
 
-from unetpipe.manifest import read_json, replacing, write_json
+from unetpipe.manifest import PIECE, digest, read_json, replacing, source_digest, write_json
 
 WRITE = """
 import sys, time
@@ -50,3 +52,13 @@ def test_many_writers_of_one_file_disturb_each_other_not(tmp_path):
         list(pool.map(lambda number: write_json(tmp_path / "a.json", number), range(400)))
     assert names(tmp_path) == ["a.json"]
     assert read_json(tmp_path / "a.json") in range(400)
+
+
+def test_the_digest_of_a_source_is_that_of_its_pieces(tmp_path):
+    """Wherever one read ends; another order of the pieces is another file."""
+    content = np.random.default_rng(0).bytes(2 * PIECE + 12345)
+    pieces = [content[start : start + PIECE] for start in range(0, len(content), PIECE)]
+    (tmp_path / "a").write_bytes(content)
+    assert source_digest(tmp_path / "a") == digest([["", len(p), xxhash.xxh3_128(p).hexdigest()] for p in pieces])
+    (tmp_path / "b").write_bytes(pieces[1] + pieces[0] + pieces[2])
+    assert source_digest(tmp_path / "b") != source_digest(tmp_path / "a")

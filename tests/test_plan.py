@@ -19,11 +19,12 @@ from unetpipe.config import load_project, read_config
 from unetpipe.fitting import wanted_tiles
 from unetpipe.geometry import unet_levels
 from unetpipe.ingest import ingest
+from unetpipe.inspection import stored
 from unetpipe.manifest import write_json
 from unetpipe.mask import write_mask
 from unetpipe.needs import WORKERS, block_side, network_axes, parameters, prediction_mb, prediction_memory
 from unetpipe.network import UNet
-from unetpipe.plan import Plan, make_network, measure_size, table
+from unetpipe.plan import Plan, Size, make_network, table
 from unetpipe.plan.calibration import Costs
 from unetpipe.plan.lines import Line
 from unetpipe.predict.job import open_job, seams, units
@@ -139,7 +140,7 @@ def plan_of(path, **changes):
         config[section] = {**config[section], **values} if isinstance(values, dict) else values
     samples, problems = load_project(config, path.parent)
     assert not problems
-    sizes = {sample.name: measure_size(sample) for sample in samples}
+    sizes = {sample.name: Size.of(stored(sample, config["ingest"])) for sample in samples}
     return Plan(config, samples, sizes, make_network(config, path.parent, sizes))
 
 
@@ -211,6 +212,8 @@ def test_the_plan_counts_the_pixels_that_are_stored(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((400, 600), np.uint8))
     (tmp_path / "samples.tsv").write_text("sample\tpath\tlabels\tsplit\ns\ta.npy\ta.npy\ttrain\n")
     (tmp_path / "config.yaml").write_text("samples: samples.tsv\n")
-    (sample,), _ = load_project(read_config(tmp_path / "config.yaml"), tmp_path)
-    assert measure_size(sample).pixels == 400 * 600
-    assert measure_size(sample, pixel_size=0.25, resample=0.5).pixels == 200 * 300
+    config = read_config(tmp_path / "config.yaml")
+    (sample,), _ = load_project(config, tmp_path)
+    assert Size.of(stored(sample, config["ingest"])).pixels == 400 * 600
+    resampled = config["ingest"] | {"pixel_size": 0.25, "resample": 0.5}
+    assert Size.of(stored(sample, resampled)).pixels == 200 * 300

@@ -189,7 +189,7 @@ class TestRows:
         folder = results.parent
         self.write_sheet(folder, "new.npy")
         with (folder / "my.tsv").open("a") as file:
-            file.write("new-corrected\ttrain\tnew.npy\tnew.npy\t\n")
+            file.write("new-corrected \ttrain\tnew.npy\tnew.npy\t\n")  # blanks around a cell mean nothing
         main(["suggest", str(folder), "--count", "1", "--side", "64"])
         assert (folder / "suggested/rows.tsv").read_text().splitlines()[1].startswith("new-corrected-2\ttrain\t")
 

@@ -56,7 +56,8 @@ def _read(sheet: Path) -> tuple[list[str], dict[str, dict[str, Any]]]:
     """Columns of a sheet, and its rows by sample."""
     with open(sheet, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, delimiter="\t")
-        rows = {row["sample"]: row for row in reader}
+        cells = [{name: cell.strip() for name, cell in row.items() if name and cell} for row in reader]
+        rows = {row["sample"]: row for row in cells}
         columns = [*(reader.fieldnames or [])]
     return columns if "labels" in columns else [*columns, "labels"], rows
 

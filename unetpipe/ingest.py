@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from unetpipe.blocks import Done, Ledger, raise_failures
-from unetpipe.geometry import SAME
 from unetpipe.manifest import digest, source_digest
 from unetpipe.pyramid import Pyramid, is_finished, names_of, write_pyramids
 from unetpipe.readers import open_series
-from unetpipe.readers.rescaled import rescaled
+from unetpipe.readers.chosen import chosen
 from unetpipe.readers.series import Series
 from unetpipe.revisions import REVISIONS
 from unetpipe.store import (
@@ -83,7 +82,7 @@ def ingest(
     settings = {"chunk": chunk, "shard": shard, "channels": channels, "pixel_size": pixel_size, "resample": resample}
     with Ledger(store, "ingest", [REVISIONS["ingest"], settings]) as ledger:
         failures: dict[str, Exception] = {}
-        wanted = partial(_select, channels=channels, pixel_size=pixel_size, override=override, resample=resample)
+        wanted = partial(chosen, channels=channels, pixel_size=pixel_size, override=override, resample=resample)
         if not copy:
             wanted = partial(_linkable, wanted=wanted, chunk=chunk)
         opened = _open_all(paths, inside, wanted, failures)
@@ -162,51 +161,6 @@ def _link(folder: Path, series: Series, ledger: Ledger) -> str:
 
 def _title(name: str, opened) -> str:
     return f"{name} ({Path(opened[name][0]).name})" if name in opened else name
-
-
-def _select(series: Series, *, channels, pixel_size, override, resample) -> Series:
-    """The asked channels at the asked pixel size."""
-    if pixel_size is not None:
-        series = _with_pixel_size(series, pixel_size, override=override)
-    series = rescaled(series, resample) if resample else series
-    return series if channels is None else _with_channels(series, channels)
-
-
-def _with_pixel_size(series: Series, pixel_size: float, *, override: bool) -> Series:
-    depth, *own = series.pixel_size or (1.0, pixel_size, pixel_size)
-    if not override and any(abs(pixel_size / side - 1) > SAME for side in own):
-        raise ValueError(
-            f"{series.name}: pixel_size is {pixel_size} µm, the file says {own[0]:.5g} x {own[1]:.5g} µm; take it from "
-            "the sheet and the config, or set ingest.override to true"
-        )
-    return series._replace(pixel_size=(depth, pixel_size, pixel_size))
-
-
-def _with_channels(series: Series, channels) -> Series:
-    index = [_channel_number(series, channel) for channel in channels]
-    shape = (series.shape[0], len(index), *series.shape[2:])
-    return series._replace(
-        shape=shape,
-        channels=tuple(series.channels[k] for k in index),
-        levels=(),
-        coarser=(),
-        read=partial(_read_channels, series.read, index),
-    )
-
-
-def _read_channels(read, index: list[int], region) -> np.ndarray:
-    planes = [read((region[0], slice(k, k + 1), *region[2:])) for k in index[region[1]]]
-    return np.concatenate(planes, axis=1)
-
-
-def _channel_number(series: Series, channel: str | int) -> int:
-    if str(channel) in series.channels:
-        return series.channels.index(str(channel))
-    if str(channel).isdigit() and int(channel) < len(series.channels):
-        return int(channel)
-    raise ValueError(
-        f"{series.name}: no channel {channel!r}; choose of {', '.join(series.channels)} by name or from 0 by number"
-    )
 
 
 def _pyramid(store: Path, number: str, path: str, series: Series, chunk: int, shard: int) -> Pyramid:

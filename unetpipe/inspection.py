@@ -1,13 +1,15 @@
 """Looks at files before a run: what each holds, and whether it will be read."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from unetpipe.readers import SUFFIXES, open_series
+from unetpipe.readers.chosen import chosen
 from unetpipe.readers.series import Series
+from unetpipe.sheet import Sample
 
 PROBE = 64  # pixels of a side
 PYRAMID = 4 / 3
@@ -41,6 +43,24 @@ def inspect(path: Path, inside: str = "", *, palette: bool = True) -> list[dict[
         return [_describe(path, series) for series in open_series(path, inside, palette=palette)]
     except Exception as error:  # noqa: BLE001 - whatever a reader stumbles over is what has to be told
         return [{"file": str(path), "problem": f"{error}" or type(error).__name__}]
+
+
+def stored(sample: Sample, settings: Mapping[str, Any]) -> list[Series]:
+    """The series of a sample as `ingest` will store them.
+
+    Parameters
+    ----------
+    settings : mapping
+        The section ingest of the config.
+
+    Raises
+    ------
+    ValueError
+        If one cannot be read, or not in this way.
+    """
+    ways = {name: settings[name] for name in ("channels", "pixel_size", "override", "resample")} | sample.ingestion
+    inside = ways.pop("inside", "")
+    return [chosen(series, **ways) for path in sample.files for series in open_series(path, inside)]
 
 
 def _describe(path: Path, series: Series) -> dict[str, Any]:

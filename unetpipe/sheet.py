@@ -4,7 +4,7 @@ import csv
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from unetpipe.patterns import find
 from unetpipe.schema import check_schema, load_schema
@@ -26,6 +26,12 @@ class Sample(NamedTuple):
     inside: str = ""  # array or group in each file
     labels_inside: str = ""
     roi: tuple[str, ...] = ()  # GeoJSON of each file
+
+    @property
+    def ingestion(self) -> dict[str, Any]:
+        """What the row says instead of the section ingest."""
+        said = {"channels": self.channels, "pixel_size": self.pixel_size, "inside": self.inside}
+        return {name: value for name, value in said.items() if value}
 
 
 class Problems(list):

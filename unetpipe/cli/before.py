@@ -113,14 +113,14 @@ def _read_config(options) -> dict:
 
 def _plan(options) -> None:
     from unetpipe.config import load_project
-    from unetpipe.plan import Plan, calibrate, make_network, measure_size, table
+    from unetpipe.inspection import stored
+    from unetpipe.plan import Plan, Size, calibrate, make_network, table
 
     config = _read_config(options)
     samples, problems = load_project(config, options.config.parent)
     if problems:
         raise SystemExit(f"mend first:\n{problems}")
-    scale = {name: config["ingest"][name] for name in ("pixel_size", "resample")}
-    sizes = {sample.name: measure_size(sample, **scale) for sample in samples}
+    sizes = {sample.name: Size.of(stored(sample, config["ingest"])) for sample in samples}
     network = make_network(config, options.config.parent, sizes)
     plan = Plan(config, samples, sizes, network)
     print(table(plan.lines(calibrate(plan.config, network, plan.tiles(), options.threads))))

@@ -10,11 +10,12 @@ from pathlib import Path
 from unetpipe.config import listed, load_project
 from unetpipe.doctor.findings import Finding, bad, good, unsure
 from unetpipe.geometry import common_pixel_size
-from unetpipe.inspection import inspect
+from unetpipe.inspection import inspect, stored
 from unetpipe.locks import held
 from unetpipe.notes import Expected, check_image, expected_by, read_notes
-from unetpipe.plan import Plan, make_network, measure_size
+from unetpipe.plan import Plan, Size, make_network
 from unetpipe.plan.calibration import Costs
+from unetpipe.readers.series import Series
 from unetpipe.saved import load_network
 from unetpipe.sheet import Sample
 
@@ -41,9 +42,9 @@ def examine_project(config: dict, folder: Path, results: Path) -> Iterator[Findi
     if problems:
         return
     yield good(f"config and sheet: {len(samples)} samples")
-    rows = {sample.name: list(_images(sample)) for sample in samples}
-    refused = [*(finding for sample in samples for finding in _files(sample, rows[sample.name]))]
-    refused = refused or [*_misfits(config, folder, samples, rows)]
+    refused = [*(finding for sample in samples for finding in _files(sample))]
+    series: dict[str, list[Series]] = {}
+    refused = refused or [*_unfit(config, samples, series)] or [*_misfits(config, folder, samples, series)]
     yield from refused
     if not refused:
         count = sum(len(sample.files) + len(sample.labels) for sample in samples)
@@ -52,50 +53,45 @@ def examine_project(config: dict, folder: Path, results: Path) -> Iterator[Findi
     existing = next(path for path in (results.absolute(), *results.absolute().parents) if path.exists())
     yield _writable(existing)
     if not refused:
-        yield from _room(config, folder, samples, existing)
+        sizes = {name: Size.of(found) for name, found in series.items()}
+        yield from _room(config, folder, samples, sizes, existing)
 
 
-def _images(sample: Sample) -> Iterator[dict]:
-    """What the image files of a sample hold."""
-    return (row for path in sample.files for row in inspect(Path(path), sample.inside))
-
-
-def _files(sample: Sample, images: Sequence[dict]) -> Iterator[Finding]:
+def _files(sample: Sample) -> Iterator[Finding]:
     """Files of a sample that would be refused."""
+    images = (row for path in sample.files for row in inspect(Path(path), sample.inside))
     labels = (row for path in sample.labels for row in inspect(Path(path), sample.labels_inside, palette=False))
     for row in chain(images, labels):
         if row["problem"]:
             yield bad(f'sample "{sample.name}": {row["problem"]}')
 
 
+def _unfit(config: dict, samples: Sequence[Sample], series: dict[str, list[Series]]) -> Iterator[Finding]:
+    """Samples that could not be stored as config and sheet say; the series of all others are added."""
+    for sample in samples:
+        try:
+            series[sample.name] = stored(sample, config["ingest"])
+        except ValueError as error:
+            yield bad(f'sample "{sample.name}": {error}')
+
+
 def _misfits(
-    config: dict, folder: Path, samples: Sequence[Sample], rows: Mapping[str, Sequence[dict]]
+    config: dict, folder: Path, samples: Sequence[Sample], series: Mapping[str, Sequence[Series]]
 ) -> Iterator[Finding]:
     """Images that the network, a trained one or the one that is to be trained, could not predict."""
-    entries = {sample.name: [_entry(config, sample, row) for row in rows[sample.name]] for sample in samples}
     paths = [str(folder / path) for path in listed(config["network"])]
     if paths:
         expected = expected_by(paths[0], read_notes(paths)[0])
     else:
-        training = [entry for sample in samples if sample.split == "train" for entry in entries[sample.name]]
-        size = common_pixel_size([entry["pixel_size"] for entry in training])
-        expected = Expected(training[0]["shape"][1], size, "the training images have")
+        training = [one for sample in samples if sample.split == "train" for one in series[sample.name]]
+        size = common_pixel_size([one.pixel_size for one in training])
+        expected = Expected(training[0].shape[1], size, "the training images have")
     for sample in (sample for sample in samples if sample.split != "train" or not paths):
-        for entry in entries[sample.name]:
+        for one in series[sample.name]:
             try:
-                check_image(entry, sample.name, expected)
+                check_image(one._asdict(), sample.name, expected)
             except ValueError as error:
                 yield bad(str(error))
-
-
-def _entry(config: dict, sample: Sample, row: dict) -> dict:
-    """A series as it will be ingested."""
-    channels = sample.channels or config["ingest"]["channels"] or row["channels"]
-    given, wanted = sample.pixel_size or config["ingest"]["pixel_size"], config["ingest"]["resample"]
-    size = (1.0, given, given) if given else row["pixel_size"]
-    shape = [row["shape"][0], len(channels), *row["shape"][2:]]
-    size = (size[0], wanted, wanted) if size and wanted else size
-    return {"name": row["series"], "shape": shape, "channels": row["channels"], "pixel_size": size}
 
 
 def _network(path: Path) -> Finding:
@@ -118,9 +114,9 @@ def _writable(folder: Path) -> Finding:
     return good(f"{folder}: files can be written")
 
 
-def _room(config: dict, folder: Path, samples: Sequence[Sample], results: Path) -> Iterator[Finding]:
-    scale = {name: config["ingest"][name] for name in ("pixel_size", "resample")}
-    sizes = {sample.name: measure_size(sample, **scale) for sample in samples}
+def _room(
+    config: dict, folder: Path, samples: Sequence[Sample], sizes: dict[str, Size], results: Path
+) -> Iterator[Finding]:
     try:
         network = make_network(config, folder, sizes)
     except ValueError as error:

@@ -1,6 +1,6 @@
 """What a run will take, before it starts."""
 
 from unetpipe.plan.calibration import calibrate
-from unetpipe.plan.lines import Plan, make_network, measure_size, table
+from unetpipe.plan.lines import Plan, Size, make_network, table
 
-__all__ = ["Plan", "calibrate", "make_network", "measure_size", "table"]
+__all__ = ["Plan", "Size", "calibrate", "make_network", "table"]

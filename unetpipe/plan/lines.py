@@ -1,7 +1,7 @@
 """Blocks, memory, disk and time of every rule of every sample."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,8 +15,7 @@ from unetpipe.needs import PROCESS, WORKERS, block_side, prediction_memory
 from unetpipe.network import Network, UNet
 from unetpipe.overlap_tile import volume_blocks
 from unetpipe.plan.calibration import Costs
-from unetpipe.readers import open_series
-from unetpipe.readers.rescaled import rescaled
+from unetpipe.readers.series import Series
 from unetpipe.saved import load_network
 from unetpipe.seams import LARGEST, MOST, ONE_OF
 from unetpipe.sheet import Sample
@@ -26,10 +25,15 @@ LABEL_BYTES = {"truth": 5, "mask": 1, "label": 4}  # a pixel of what a rule adds
 
 
 class Size(NamedTuple):
-    """What a sample's files hold."""
+    """What a sample holds."""
 
     shapes: list[tuple[int, ...]]  # t, c, z, y, x of every series
     raw: int  # bytes
+
+    @classmethod
+    def of(cls, series: Sequence[Series]) -> "Size":
+        """Of the series of a sample as they will be stored."""
+        return cls([one.shape for one in series], sum(math.prod(one.shape) * one.dtype.itemsize for one in series))
 
     @property
     def pixels(self) -> int:
@@ -47,15 +51,6 @@ class Line(NamedTuple):
     memory: float | None  # bytes of a job on the CPU, where network and block decide it
     disk: float  # bytes, before compression
     seconds: float  # of all its jobs
-
-
-def measure_size(sample: Sample, *, pixel_size: float | None = None, resample: float | None = None) -> Size:
-    """Open all files of a sample; pixel size and the one to bring it to are the config's, see `ingest.ingest`."""
-    series = [one for path in sample.files for one in open_series(path, sample.inside)]
-    given = sample.pixel_size or pixel_size
-    series = [one._replace(pixel_size=(1.0, given, given)) for one in series] if given else series
-    series = [rescaled(one, resample) for one in series] if resample else series
-    return Size([one.shape for one in series], sum(math.prod(one.shape) * one.dtype.itemsize for one in series))
 
 
 def make_network(config: dict, folder: Path, sizes: dict[str, Size]) -> Network:

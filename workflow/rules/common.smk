@@ -114,9 +114,7 @@ def validating(path):
 
 def ingest_settings(wildcards):
     """The section, with what the sample's row overrides."""
-    sample = SAMPLES[wildcards.sample]
-    row = {"channels": sample.channels, "pixel_size": sample.pixel_size, "inside": sample.inside or None}
-    return settings("ingest", **{key: value for key, value in row.items() if value is not None})
+    return settings("ingest", **SAMPLES[wildcards.sample].ingestion)
 
 
 def truth_settings(wildcards):
