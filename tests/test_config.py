@@ -61,6 +61,7 @@ def test_a_right_project_has_no_problems(tmp_path):
         ),
         ({"ingest__shard": 1000}, "ingest.shard 1000 is not a multiple of ingest.chunk 256; set it to 1024"),
         ({"mask__percentiles": [99, 1]}, "mask.percentiles 99, 1 do not rise"),
+        ({"label__threshold": 0.6, "label__core": 0.6}, "label.core 0.6 is not above label.threshold 0.6"),
     ],
 )
 def test_config_problems(tmp_path, change, sentence):

@@ -11,7 +11,7 @@ from skimage.segmentation import watershed
 from unetpipe import splitting
 from unetpipe.components import Components, space_structure
 from unetpipe.label import Objects, Settings
-from unetpipe.splitting import Pieces, parted
+from unetpipe.splitting import Pieces, grown, parted
 from unetpipe.store import create_array
 
 AROUND = [(1, 1), (1, 1)]
@@ -131,6 +131,88 @@ def test_volumes_and_times_are_parted_apart():
     np.testing.assert_array_equal(one.paint(everything), many.paint(everything))
 
 
+def bridged():
+    """Two discs, a bridge between them that is less probable, and a bright spot on one of them."""
+    grid = np.indices((40, 60))
+    levels = np.zeros((40, 60), int)
+    for x in (15, 45):
+        levels = np.maximum(levels, np.clip(250 - 12 * np.hypot(grid[0] - 20, grid[1] - x), 0, 250).astype(int))
+    levels[17:24, 15:46] = np.maximum(levels[17:24, 15:46], 140)
+    levels[20, 30] = 230
+    return levels
+
+
+def test_cores_are_parted_and_grow_back_to_the_bridge():
+    levels = bridged()
+    mask = levels > 127
+    how = {"pad": AROUND, "spacing": (1.0, 1.0)}
+    pieces = grown(mask, levels, 200, min_size=5, height=0.0, **how)
+    assert pieces.max() == 2  # the spot of one pixel is no core
+    np.testing.assert_array_equal(pieces > 0, mask)
+    assert set(np.unique(pieces[:, :25])) == {0, 1}
+    assert set(np.unique(pieces[:, 36:])) == {0, 2}
+    assert grown(mask, levels, 200, min_size=1, height=0.0, **how).max() == 3
+    assert (grown(mask, levels, 249, min_size=5, height=0.0, **how) == mask).all()  # no core is large enough
+    assert (grown(mask, levels, 130, min_size=5, height=0.0, **how) == mask).all()  # one core
+
+
+def test_cores_are_parted_at_their_waists_too():
+    mask = discs((40, 90), [(20, 18), (20, 38), (20, 70)], 12) | (np.indices((40, 90))[0] == 20)
+    levels = np.where(discs((40, 90), [(20, 18), (20, 38), (20, 70)], 12), 250, 150)
+    for height, count in ((0.0, 2), (1.0, 3)):
+        pieces = grown(mask, levels, 200, min_size=5, height=height, pad=AROUND, spacing=(1.0, 1.0))
+        assert pieces.max() == count
+        assert len(set(pieces[20, [18, 38, 70]])) == count
+        np.testing.assert_array_equal(pieces > 0, mask)
+
+
+def flooded(levels, threshold, core, min_size):
+    """By the definition, component by component of the whole image."""
+    parts, out, pieces = label(levels > threshold, connectivity=1), np.zeros(levels.shape, int), []
+    for number, box in enumerate(ndimage.find_objects(parts), start=1):
+        one = parts[box] == number
+        seeds = label(one & (levels[box] > core), connectivity=1)
+        seeds[np.bincount(seeds.ravel())[seeds] < min_size] = 0
+        found = watershed(-levels[box], seeds, mask=one) if seeds.any() else one.astype(int)
+        for piece in np.unique(found[one]):
+            where = np.zeros(levels.shape, bool)
+            where[box] = found == piece
+            pieces += [where] if where.sum() >= min_size else []
+    for number, where in enumerate(sorted(pieces, key=lambda one: np.flatnonzero(one)[0]), start=1):
+        out[where] = number
+    return out
+
+
+@pytest.mark.parametrize("block", [16, 37, 200])
+@settings(max_examples=25)
+@given(
+    seed=st.integers(0, 10**6), core=st.sampled_from([130, 160, 210]), shape=st.sampled_from([(70, 90), (9, 30, 40)])
+)
+def test_blocks_give_the_watershed_of_each_component(block, seed, core, shape):
+    field = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=shape), 2.0)
+    levels = (255 * (field - field.min()) / np.ptp(field)).astype(int)
+    sides = (1, 1, *shape)[-4:]
+    expected = flooded(levels, 120, core, 12)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(splitting, "REACH", seed % 3 * 8)
+        cut = (1, min(block, 4), block, block)
+        parts = Components(
+            lambda r: levels.reshape(sides)[r] > 120, sides, cut, space_structure(1), boxes=True, workers=2
+        )
+        pieces = Pieces(
+            parts,
+            height=0.0,
+            min_size=12,
+            spacing=(1.0, 1.0, 1.0),
+            core=core,
+            levels=lambda r: levels.reshape(sides)[r],
+            workers=2,
+        )
+    assert pieces.count == expected.max()
+    whole = tuple(slice(0, side) for side in sides)
+    np.testing.assert_array_equal(pieces.paint(whole).reshape(shape), expected)
+
+
 def test_a_component_that_is_too_large_stays_whole_and_is_said_to(monkeypatch, caplog):
     monkeypatch.setattr(splitting, "LARGEST", 500)
     mask = discs((40, 60), [(20, 18), (20, 38)], 12)[None, None]
@@ -142,5 +224,7 @@ def test_a_component_that_is_too_large_stays_whole_and_is_said_to(monkeypatch, c
 def test_the_stage_parts_fused_objects(tmp_path):
     mask = discs((40, 60), [(20, 18), (20, 38)], 12)
     create_array(tmp_path / "0", (1, 1, 1, 40, 60), np.uint8, chunk=32, shard=64)[...] = 255 * mask[None, None, None]
-    for split, count in ((0.0, 1), (1.0, 2)):
-        assert Objects(tmp_path / "0", 32, Settings(0.5, 20, 10, 0, split), workers=2).count() == count
+    halves = np.repeat(bridged()[None, None, None] // 2, 2, axis=1)  # of two classes
+    create_array(tmp_path / "1", halves.shape, np.uint8, chunk=32, shard=64)[...] = halves
+    for name, split, core, count in (("0", 0.0, 0.0, 1), ("0", 1.0, 0.0, 2), ("1", 0.0, 0.0, 1), ("1", 0.0, 0.8, 2)):
+        assert Objects(tmp_path / name, 32, Settings(0.5, 20, 10, 0, split, core), workers=2).count() == count

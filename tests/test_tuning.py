@@ -45,6 +45,7 @@ def make(folder, split):
 def few(monkeypatch):
     monkeypatch.setattr(tuning, "THRESHOLDS", (0.3, 0.4, 0.5))
     monkeypatch.setattr(tuning, "SPLITS", (0.0, 1.0))
+    monkeypatch.setattr(tuning, "CORES", (0.4, 0.45))
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +58,8 @@ def test_the_best_setting_comes_first_and_that_of_the_run_is_marked(results, cap
     assert table.f1.is_monotonic_decreasing
     assert table.iloc[0].threshold < 0.5
     assert table.iloc[0].f1 > 0.8
+    assert set(zip(table.threshold, table.core, strict=True)) >= {(0.3, 0.4), (0.3, 0.45), (0.4, 0.45), (0.5, 0.0)}
+    assert not (table.core[table.core > 0] <= table.threshold[table.core > 0]).any()
     (now,) = table[table.now].to_dict("records")
     assert {name: now[name] for name in LABELLED} == LABELLED
     assert now["f1"] == 0
@@ -74,7 +77,7 @@ def test_what_it_says_is_what_the_stages_then_give(results, tmp_path):
         str(results / "probabilities" / "s.zarr" / "zarr.json"),
         str(tmp_path / "o.json"),
         sample="s",
-        **{name: best[name].item() for name in LABELLED.keys() | {"split"}},
+        **{name: best[name].item() for name in LABELLED.keys() | {"split", "core"}},
     )
     count = json.loads((tmp_path / "o.json").read_text())["series"]
     assert sum(series["objects"] for series in count) == best.objects

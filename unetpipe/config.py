@@ -101,6 +101,12 @@ def check_values(config: dict, folder: Path) -> Iterator[str]:
     yield from _check_network(config, folder)
     yield from _check_given(config, networks[:1], notes[:1])
     yield from _check_sides(config, _strides(config, notes))
+    threshold, core = config["label"]["threshold"], config["label"]["core"]
+    if 0 < core <= threshold:
+        yield (
+            f"config: label.core {core} is not above label.threshold {threshold}, so no object would be parted; set it "
+            "higher, or to 0"
+        )
     low, high = config["mask"]["percentiles"]
     if low >= high:
         yield f"config: mask.percentiles {low}, {high} do not rise; set the lower one first"

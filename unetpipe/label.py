@@ -31,6 +31,7 @@ class Settings(NamedTuple):
     holes: int
     expand: int
     split: float = 0.0
+    core: float = 0.0
 
 
 def write_objects(
@@ -44,6 +45,7 @@ def write_objects(
     holes: int = 64,
     expand: int = 1,
     split: float = 0.0,
+    core: float = 0.0,
     workers: int = 1,
 ) -> None:
     """Write `labels/objects` of every series and, last, the manifest with the number of objects.
@@ -63,11 +65,14 @@ def write_objects(
     split : float
         Objects are parted where the distance to the background falls by more than this between two of its summits,
         pixels, see `splitting.parted`; 0: never.
+    core : float
+        Objects are parted into what is more probable than this, and grow back over the foreground from there, see
+        `splitting.grown`; 0: never.
     workers : int
         Threads; each holds one shard with its context.
     """
     store, entries = Path(image).parent, read_attributes(image)["series"]
-    settings = Settings(threshold, min_size, holes, expand, split)
+    settings = Settings(threshold, min_size, holes, expand, split, core)
     predicted = read_attributes(probabilities)["series"]
     with Ledger(store, "objects", [REVISIONS["label"], predicted, settings]) as ledger:
         failures: dict[str, Exception] = {}
@@ -142,18 +147,26 @@ class Objects:
             others = partial(_background, read)
             empty = Components(others, self.shape, self.block, space_structure(CORNERS), workers=self.workers)
             read = partial(_without_holes, read, empty, empty.sizes <= self.settings.holes)
-        split, least = self.settings.split, self.settings.min_size
+        split, core, least = self.settings.split, self.settings.core, self.settings.min_size
         parts = Components(
             read,
             self.shape,
             self.block,
             space_structure(FACES),
-            boxes=split > 0,
+            boxes=split > 0 or core > 0,
             rim=self.reach,
             workers=self.workers,
         )
-        if split:
-            pieces = Pieces(parts, height=split, min_size=least, spacing=self.spacing, workers=self.workers)
+        if split or core:
+            pieces = Pieces(
+                parts,
+                height=split,
+                min_size=least,
+                spacing=self.spacing,
+                core=255 * core,
+                levels=partial(_probability, self.array) if core else None,
+                workers=self.workers,
+            )
             return pieces.count, pieces.paint
         ids = parts.canonical_ids(parts.sizes >= least)
         return int(ids.max(initial=0)), partial(parts.paint, values=ids)
@@ -191,10 +204,15 @@ class Objects:
         return labels[:, :, inside[0], inside[1]]
 
 
-def _foreground(array, threshold: float, region: Region) -> np.ndarray:
-    """Where the classes but the background are more probable than the threshold."""
+def _probability(array, region: Region) -> np.ndarray:
+    """Of the classes but the background together, x 255."""
     t, z, y, x = region
-    return array[t, :, z, y, x].sum(axis=1, dtype=np.uint32) > 255 * threshold
+    return array[t, :, z, y, x].sum(axis=1, dtype=np.uint32)
+
+
+def _foreground(array, threshold: float, region: Region) -> np.ndarray:
+    """Where they are more probable than the threshold."""
+    return _probability(array, region) > 255 * threshold
 
 
 def _background(foreground: Callable[[Region], np.ndarray], region: Region) -> np.ndarray:

@@ -1,8 +1,10 @@
-"""Parts components at their waists, each of them as a whole: it does not matter in which blocks they are read."""
+"""Parts components at waists or into cores, each as a whole: it does not matter in which blocks they are read."""
 
 import logging
 import math
 import zlib
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -56,6 +58,60 @@ def parted(mask: np.ndarray, height: float, pad: list[tuple[int, int]], spacing:
     return watershed(-smooth, seeds, mask=mask) if count > 1 else whole
 
 
+def grown(
+    mask: np.ndarray,
+    levels: np.ndarray,
+    core: float,
+    *,
+    min_size: int,
+    height: float,
+    pad: list[tuple[int, int]],
+    spacing: tuple[float, ...],
+) -> np.ndarray:
+    """Pieces of one component: its cores, grown back over it by a watershed of the probability.
+
+    Parameters
+    ----------
+    mask : (*space) bool
+        The component in its box.
+    levels : (*space) int
+        Probability, in any unit.
+    core : float
+        More probable pixels that touch are one core.
+    min_size : int
+        Smaller cores do not count, pixels.
+    height, pad, spacing
+        The cores are parted at their waists too, see `parted`; height 0: they are not.
+
+    Returns
+    -------
+    (*space) int32
+        1, 2, … in the pieces.
+    """
+    cores, _ = ndimage.label(mask & (levels > core))
+    large = np.bincount(cores.ravel()) >= min_size
+    large[0] = False
+    waists = partial(parted, height=height, spacing=spacing) if height else None
+    seeds, count = _seeds(cores, np.flatnonzero(large), waists, pad)
+    return watershed(-levels.astype(np.int32), seeds, mask=mask) if count > 1 else mask.astype(np.int32)
+
+
+def _seeds(cores: np.ndarray, chosen: np.ndarray, waists: Callable | None, pad) -> tuple[np.ndarray, int]:
+    """The chosen cores and what they are parted into, numbered anew, and how many they are."""
+    seeds, count, boxes = np.zeros_like(cores), 0, ndimage.find_objects(cores)
+    for number in chosen.tolist():
+        box = boxes[number - 1]
+        one = cores[box] == number
+        ends = [
+            (low if part.start == 0 else 1, high if part.stop == size else 1)
+            for part, size, (low, high) in zip(box, cores.shape, pad, strict=True)
+        ]
+        pieces = waists(one, pad=ends) if waists else one.astype(np.int32)
+        seeds[box][one] = pieces[one] + count
+        count += int(pieces.max())
+    return seeds, count
+
+
 class Piece(NamedTuple):
     """A component of several pieces."""
 
@@ -87,11 +143,15 @@ class Pieces:
     parts : Components
         With their boxes.
     height : float
-        See `parted`.
+        See `parted`; 0: at no waist.
     min_size : int
-        Smaller components and pieces are dropped, pixels.
+        Smaller components, pieces and cores are dropped, pixels.
     spacing : (z, y, x)
         Size of a pixel.
+    core : float
+        See `grown`.
+    levels : callable, optional
+        Gives the probability in a region; without it there are no cores.
     workers : int
         Threads; each holds one block with what lies around it.
 
@@ -101,12 +161,23 @@ class Pieces:
         Objects; their ids are in the order of their first pixels.
     """
 
-    def __init__(self, parts: Components, *, height: float, min_size: int, spacing: tuple[float, ...], workers: int):
-        self.parts, self.height, self.spacing = parts, height, spacing
+    def __init__(
+        self,
+        parts: Components,
+        *,
+        height: float,
+        min_size: int,
+        spacing: tuple[float, ...],
+        core: float = 0.0,
+        levels: Callable[[Region], np.ndarray] | None = None,
+        workers: int,
+    ):
+        self.parts, self.height, self.min_size, self.spacing = parts, height, min_size, spacing
+        self.core, self.levels = core, levels
         kept = np.flatnonzero(parts.sizes >= min_size)
         found = compute(self._split, self._by_block(kept), workers)
         self.split: dict[int, Piece] = {number: piece for pieces in found for number, piece in pieces.items()}
-        self._number(kept, min_size)
+        self._number(kept)
 
     def _by_block(self, kept: np.ndarray) -> list[np.ndarray]:
         """Components by the block in which their box begins."""
@@ -125,7 +196,7 @@ class Pieces:
         stop = np.minimum(np.minimum(start + block + REACH, self.parts.high[mine].max(axis=0)), shape)
         near = (self.parts.high[mine] <= stop).all(axis=1)
         window = tuple(map(slice, start.tolist(), stop.tolist()))
-        shown = self._numbered(window) if near.any() else None
+        shown = self._shown(window) if near.any() else None
         found = {}
         for number, inside in zip(mine.tolist(), near.tolist(), strict=True):
             box = self._box(number)
@@ -135,29 +206,35 @@ class Pieces:
                 )
                 continue
             moved = tuple(slice(b.start - w.start, b.stop - w.start) for b, w in zip(box, window, strict=True))
-            labels = shown[moved] if inside and shown is not None else self._numbered(box)
-            pieces = self._pieces(labels == number + 1, box)
+            labels, levels = (a[moved] for a in shown) if inside and shown is not None else self._shown(box)
+            pieces = self._pieces(labels == number + 1, levels, box)
             if pieces.max() > 1:
                 found[number] = Piece.of(box, pieces, self.parts.shape)
         return found
 
-    def _numbered(self, region: Region) -> np.ndarray:
-        """Numbers of the components from 1."""
-        return self.parts.paint(region, np.arange(1, len(self.parts.sizes) + 1, dtype=np.int64))
+    def _shown(self, region: Region) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers of the components from 1, and the probability if there are cores."""
+        numbers = self.parts.paint(region, np.arange(1, len(self.parts.sizes) + 1, dtype=np.int64))
+        return numbers, self.levels(region) if self.levels else numbers
 
-    def _pieces(self, mask: np.ndarray, box: Region) -> np.ndarray:
+    def _pieces(self, mask: np.ndarray, levels: np.ndarray, box: Region) -> np.ndarray:
         axes = [axis for axis in (1, 2, 3) if self.parts.shape[axis] > 1] or [3]
         pad = [(int(box[axis].start > 0), int(box[axis].stop < self.parts.shape[axis])) for axis in axes]
+        spacing = tuple(self.spacing[axis - 1] for axis in axes)
         flat = mask.reshape([mask.shape[axis] for axis in axes])
-        return parted(flat, self.height, pad, tuple(self.spacing[axis - 1] for axis in axes)).reshape(mask.shape)
+        if not self.levels:
+            return parted(flat, self.height, pad, spacing).reshape(mask.shape)
+        sea = levels.reshape(flat.shape)
+        found = grown(flat, sea, self.core, min_size=self.min_size, height=self.height, pad=pad, spacing=spacing)
+        return found.reshape(mask.shape)
 
-    def _number(self, kept: np.ndarray, min_size: int) -> None:
+    def _number(self, kept: np.ndarray) -> None:
         """Ids of whole components, and of the pieces of the others."""
         whole = np.array([number for number in kept.tolist() if number not in self.split], np.int64)
         split = [*self.split.items()]
         first = np.concatenate([self.parts.first[whole], *(piece.first for _, piece in split)])
         sizes = np.concatenate([self.parts.sizes[whole], *(piece.sizes for _, piece in split)])
-        large = np.flatnonzero(sizes >= min_size)
+        large = np.flatnonzero(sizes >= self.min_size)
         ids = np.zeros(len(first), id_type(len(large)))
         ids[large[np.argsort(first[large])]] = np.arange(1, len(large) + 1)
         self.count, self.ids = len(large), np.zeros(len(self.parts.sizes), ids.dtype)

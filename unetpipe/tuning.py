@@ -20,6 +20,7 @@ from unetpipe.totals import overall
 logger = logging.getLogger(__name__)
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 SPLITS = (0.0, 0.5, 1.0, 2.0)  # pixels
+CORES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # with those thresholds that are lower
 SIZES = (0.25, 0.5, 2.0, 4.0)  # times the smallest size as it is
 LOWER = ("pixel_error",)  # is better
 
@@ -57,7 +58,7 @@ def choose_samples(results: Path, names: Sequence[str]) -> list[str]:
 
 
 def tune(results: Path, samples: Sequence[str], *, metric: str = "ap", workers: int = 1) -> pd.DataFrame:
-    """Scores of other thresholds and splits, then of other smallest sizes with the best of them.
+    """Scores of other thresholds with splits or cores, then of other smallest sizes with the best of them.
 
     Parameters
     ----------
@@ -78,7 +79,7 @@ def tune(results: Path, samples: Sequence[str], *, metric: str = "ap", workers: 
         raise ValueError(f"samples {', '.join(samples)} were labelled with different settings; run the workflow again")
     now, sign = settings[0], -1 if metric in LOWER else 1
     series = [one for name in samples for one in _series(results, name)]
-    wanted = {now: None} | {now._replace(threshold=t, split=s): None for t, s in product(THRESHOLDS, SPLITS)}
+    wanted = list(dict.fromkeys((now, *_others(now))))
     progress = Progress(len(wanted) + len(SIZES), "settings")
     rows = [_row(series, one, now, workers, progress) for one in wanted]
     best = max(rows, key=lambda row: sign * row[metric])
@@ -87,6 +88,14 @@ def tune(results: Path, samples: Sequence[str], *, metric: str = "ap", workers: 
     rows += [_row(series, chosen._replace(min_size=size), now, workers, progress) for size in sizes]
     order = np.argsort([-sign * row[metric] for row in rows], kind="stable")
     return pd.DataFrame([rows[number] for number in order])
+
+
+def _others(now: Settings) -> Iterator[Settings]:
+    for threshold, split in product(THRESHOLDS, SPLITS):
+        yield now._replace(threshold=threshold, split=split, core=0.0)
+    for threshold, core in product(THRESHOLDS, CORES):
+        if core > threshold:
+            yield now._replace(threshold=threshold, split=0.0, core=core)
 
 
 def _series(results: Path, name: str) -> Iterator[Series]:

@@ -62,14 +62,14 @@ def _tune(options) -> None:
     figures = ["f1", "ap", "mean_iou", "pixel_error", "rand", "information"]
     images = int(table.images[0])
     print(f"{', '.join(samples)}: {images} images, the best by {options.metric} first; * as in this run")
-    columns = ["threshold", "split", "min_size", "holes", "expand", *figures]
+    columns = ["threshold", "core", "split", "min_size", "holes", "expand", *figures]
     lines = shown[columns].assign(now=["*" if now else "" for now in shown.now]).rename(columns={"now": ""})
     print(lines.to_string(index=False, float_format="%.3f"))
     if images < FEW:
         print(f"of so few images ({images}) close settings differ by chance: put more of them into split val")
     best = table.iloc[0]
     print("\nin the section label of the config:")
-    print(f"  threshold: {best.threshold}\n  split: {best.split}\n  min_size: {best.min_size}")
+    print("\n".join(f"  {name}: {best[name]}" for name in ("threshold", "core", "split", "min_size")))
 
 
 def _suggest(options) -> None:
