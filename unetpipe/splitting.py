@@ -198,7 +198,8 @@ class Pieces:
         window = tuple(map(slice, start.tolist(), stop.tolist()))
         shown = self._shown(window) if near.any() else None
         found = {}
-        for number, inside in zip(mine.tolist(), near.tolist(), strict=True):
+        worth = self._with_cores(mine, shown) | ~near
+        for number, inside in zip(mine[worth].tolist(), near[worth].tolist(), strict=True):
             box = self._box(number)
             if math.prod(part.stop - part.start for part in box) > LARGEST:
                 logger.warning(
@@ -211,6 +212,17 @@ class Pieces:
             if pieces.max() > 1:
                 found[number] = Piece.of(box, pieces, self.parts.shape)
         return found
+
+    def _with_cores(self, mine: np.ndarray, shown: tuple[np.ndarray, np.ndarray] | None) -> np.ndarray:
+        """Which of the components that are shown whole have several cores, where that decides; else all."""
+        if not self.levels or self.height or shown is None:
+            return np.ones(len(mine), bool)
+        numbers, levels = shown
+        cores, count = ndimage.label((numbers > 0) & (levels > self.core), self.parts.structure)
+        owner = np.zeros(count + 1, np.int64)
+        owner[cores] = numbers
+        large = np.bincount(cores.ravel(), minlength=1) >= self.min_size
+        return np.bincount(owner[1:][large[1:]], minlength=mine.max() + 2)[mine + 1] > 1
 
     def _shown(self, region: Region) -> tuple[np.ndarray, np.ndarray]:
         """Numbers of the components from 1, and the probability if there are cores."""
