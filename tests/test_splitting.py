@@ -195,6 +195,7 @@ def test_blocks_give_the_watershed_of_each_component(block, seed, core, shape):
     expected = flooded(levels, 120, core, 12)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(splitting, "REACH", seed % 3 * 8)
+        patch.setattr(splitting, "DEPTH", 3 + seed % 2 * 13)
         cut = (1, min(block, 4), block, block)
         parts = Components(
             lambda r: levels.reshape(sides)[r] > 120, sides, cut, space_structure(1), boxes=True, workers=2

@@ -19,6 +19,7 @@ from unetpipe.scheduling import compute
 logger = logging.getLogger(__name__)
 SMOOTH = 1.0  # standard deviation of the Gaussian that the distance is smoothed with, pixels
 REACH = 256  # by so much a block is read beyond its end, where most of the components that begin in it end
+DEPTH = 16  # planes of a volume that are read at once, and again as many beyond them
 LARGEST = 2**24  # pixels of a box above which a component stays whole
 
 Region = tuple[slice, ...]
@@ -181,19 +182,22 @@ class Pieces:
 
     def _by_block(self, kept: np.ndarray) -> list[np.ndarray]:
         """Components by the block in which their box begins."""
-        block = self.parts.low[kept] // np.array(self.parts.block)
+        block = self.parts.low[kept] // self._step
         order = np.lexsort(block.T)
         ends = np.flatnonzero((np.diff(block[order], axis=0) != 0).any(axis=1)) + 1
         return [mine for mine in np.split(kept[order], ends) if len(mine)]
+
+    @property
+    def _step(self) -> np.ndarray:
+        return np.maximum(self.parts.block, (1, DEPTH, 1, 1))
 
     def _box(self, number: int) -> Region:
         return tuple(map(slice, self.parts.low[number].tolist(), self.parts.high[number].tolist()))
 
     def _split(self, mine: np.ndarray) -> dict[int, Piece]:
         """Those of a block's components that have several pieces."""
-        shape, block = np.array(self.parts.shape), np.array(self.parts.block)
-        start = self.parts.low[mine[0]] // block * block
-        stop = np.minimum(np.minimum(start + block + REACH, self.parts.high[mine].max(axis=0)), shape)
+        start = self.parts.low[mine[0]] // self._step * self._step
+        stop = np.minimum(start + self._step + (0, DEPTH, REACH, REACH), self.parts.high[mine].max(axis=0))
         near = (self.parts.high[mine] <= stop).all(axis=1)
         window = tuple(map(slice, start.tolist(), stop.tolist()))
         shown = self._shown(window) if near.any() else None
@@ -226,7 +230,8 @@ class Pieces:
 
     def _shown(self, region: Region) -> tuple[np.ndarray, np.ndarray]:
         """Numbers of the components from 1, and the probability if there are cores."""
-        numbers = self.parts.paint(region, np.arange(1, len(self.parts.sizes) + 1, dtype=np.int64))
+        count = len(self.parts.sizes)
+        numbers = self.parts.paint(region, np.arange(1, count + 1, dtype=id_type(count)))
         return numbers, self.levels(region) if self.levels else numbers
 
     def _pieces(self, mask: np.ndarray, levels: np.ndarray, box: Region) -> np.ndarray:
