@@ -73,9 +73,21 @@ def summits(height, drop):
     return levelled - rebuilt(levelled - 1e-9, levelled) > 1e-10
 
 
+def numbered(pieces, shape, min_size):
+    """Ids of the large ones among masks in boxes, by their first pixels."""
+    out, whole = np.zeros(shape, int), []
+    for box, mask in pieces:
+        where = np.zeros(shape, bool)
+        where[box] = mask
+        whole += [where] if where.sum() >= min_size else []
+    for number, where in enumerate(sorted(whole, key=lambda one: np.flatnonzero(one)[0]), start=1):
+        out[where] = number
+    return out
+
+
 def on_the_whole(mask, height, min_size):
     """By the definition, component by component of the whole image."""
-    parts, out, pieces = label(mask, connectivity=1), np.zeros(mask.shape, int), []
+    parts, pieces = label(mask, connectivity=1), []
     for number, box in enumerate(ndimage.find_objects(parts), start=1):
         one = parts[box] == number
         if one.sum() < min_size:
@@ -87,13 +99,8 @@ def on_the_whole(mask, height, min_size):
         smooth = ndimage.gaussian_filter(distance, 1.0) * one
         seeds, count = ndimage.label(summits(smooth, height) & one, np.ones((3, 3)))
         found = watershed(-smooth, seeds, mask=one) if count > 1 and not padded.all() else one.astype(int)
-        for piece in range(1, found.max() + 1):
-            where = np.zeros(mask.shape, bool)
-            where[box] = found == piece
-            pieces += [where] if where.sum() >= min_size else []
-    for number, where in enumerate(sorted(pieces, key=lambda one: np.flatnonzero(one)[0]), start=1):
-        out[where] = number
-    return out
+        pieces += [(box, found == piece) for piece in range(1, found.max() + 1)]
+    return numbered(pieces, mask.shape, min_size)
 
 
 @pytest.mark.parametrize("block", [16, 37, 200])
@@ -132,7 +139,7 @@ def test_volumes_and_times_are_parted_apart():
 
 
 def bridged():
-    """Two discs, a bridge between them that is less probable, and a bright spot on one of them."""
+    """Two discs, a bridge between them that is less probable, and a bright spot on it."""
     grid = np.indices((40, 60))
     levels = np.zeros((40, 60), int)
     for x in (15, 45):
@@ -168,19 +175,14 @@ def test_cores_are_parted_at_their_waists_too():
 
 def flooded(levels, threshold, core, min_size):
     """By the definition, component by component of the whole image."""
-    parts, out, pieces = label(levels > threshold, connectivity=1), np.zeros(levels.shape, int), []
+    parts, pieces = label(levels > threshold, connectivity=1), []
     for number, box in enumerate(ndimage.find_objects(parts), start=1):
         one = parts[box] == number
         seeds = label(one & (levels[box] > core), connectivity=1)
         seeds[np.bincount(seeds.ravel())[seeds] < min_size] = 0
         found = watershed(-levels[box], seeds, mask=one) if seeds.any() else one.astype(int)
-        for piece in np.unique(found[one]):
-            where = np.zeros(levels.shape, bool)
-            where[box] = found == piece
-            pieces += [where] if where.sum() >= min_size else []
-    for number, where in enumerate(sorted(pieces, key=lambda one: np.flatnonzero(one)[0]), start=1):
-        out[where] = number
-    return out
+        pieces += [(box, found == piece) for piece in np.unique(found[one])]
+    return numbered(pieces, levels.shape, min_size)
 
 
 @pytest.mark.parametrize("block", [16, 37, 200])
