@@ -96,6 +96,15 @@ def test_a_group_may_not_straddle_two_splits(tmp_path):
     assert not project(tmp_path, sheet.replace("\ttest", "\tpredict"))[1]  # what nobody scores may be of any group
 
 
+@pytest.mark.parametrize(
+    ("cell", "sentence"),
+    [("0,25", "pixel_size: '0,25' is not of type"), ("2,1", "'2,1' is not of"), ("2,0,1", "pixel_size.1: 0 is less")],
+)
+def test_a_pixel_size_is_one_number_or_three(tmp_path, cell, sentence):
+    _, problems = project(tmp_path, f"sample\tpath\tlabels\tsplit\tpixel_size\nt\ta.tif\ta-truth.tif\ttrain\t{cell}\n")
+    assert sentence in str(problems)
+
+
 def test_an_unknown_column_is_named(tmp_path):
     _, problems = project(tmp_path, "sample\tpath\tsplit\tlables\nx\ta.tif\tpredict\t\n")
     assert "unknown key lables; did you mean labels?" in str(problems)

@@ -55,7 +55,7 @@ def test_every_column_stands_there(page):
 def test_limits_are_said_in_words(page):
     assert rows(page, "mask")["contrast"][1] == "number ≥ 0 and ≤ 1"
     assert rows(page, "truth")["kind"][1] == "`instances`, `classes`"
-    assert rows(page, "ingest")["pixel_size"][1] == "number or nothing > 0"
+    assert rows(page, "ingest")["pixel_size"][1] == "number or array or nothing > 0"
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)

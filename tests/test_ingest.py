@@ -114,10 +114,11 @@ def test_channels_are_chosen_by_name_or_number(tmp_path):
     np.testing.assert_array_equal(found[0, :, 0], np.moveaxis(pixels[..., [2, 0]], -1, 0))
 
 
-def test_a_pixel_size_overrides(tmp_path):
+@pytest.mark.parametrize(("given", "expected"), [(0.3, [1.0, 0.3, 0.3]), ([2.0, 0.3, 0.4], [2.0, 0.3, 0.4])])
+def test_a_pixel_size_where_the_file_does_not_say(tmp_path, given, expected):
     np.save(tmp_path / "a.npy", np.zeros((40, 50), np.uint8))
-    folder = store(tmp_path, [tmp_path / "a.npy"], pixel_size=0.3)
-    assert read_attributes(folder / "zarr.json")["series"][0]["pixel_size"] == [1.0, 0.3, 0.3]
+    folder = store(tmp_path, [tmp_path / "a.npy"], pixel_size=given)
+    assert read_attributes(folder / "zarr.json")["series"][0]["pixel_size"] == expected
 
 
 def test_a_truncated_file_fails_alone_and_leaves_no_store(tmp_path):

@@ -17,8 +17,9 @@ from unetpipe.network import UNet
 from unetpipe.outlines import outline
 from unetpipe.predict import predict_part, publish_probabilities
 from unetpipe.readers import open_series
+from unetpipe.readers.chosen import chosen
 from unetpipe.readers.rescaled import nearest, rescaled
-from unetpipe.readers.series import Plane, Region, Series
+from unetpipe.readers.series import Plane, Region, Series, lazy
 from unetpipe.saved import save_network
 from unetpipe.store import create_array, image_metadata, open_array, read_attributes, write_group
 from unetpipe.trained import predict_file
@@ -132,11 +133,24 @@ def test_an_unknown_pixel_size_cannot_be_resampled(tmp_path):
 
 def test_a_given_pixel_size_must_not_contradict_the_file(tmp_path):
     path, output = write(tmp_path / "a.ome.tif", np.zeros((40, 50), np.uint8), 0.25), tmp_path / "s" / "zarr.json"
-    with pytest.raises(RuntimeError, match=r"pixel_size is 0.5 µm, the file says 0.25 x 0.25 µm; .* ingest.override"):
+    with pytest.raises(
+        RuntimeError, match=r"is 1 x 0.5 x 0.5 µm along z, y, x, the file says 1 x 0.25 x 0.25 µm; .*override"
+    ):
         ingest([path], str(output), sample="s", pixel_size=0.5)
     ingest([path], str(output), sample="s", pixel_size=0.254)
     ingest([path], str(output), sample="s", pixel_size=0.5, override=True)
     assert read_attributes(output)["series"][0]["pixel_size"] == [1.0, 0.5, 0.5]
+
+
+@pytest.mark.parametrize("own", [2.0, 1.0])
+def test_a_given_distance_of_planes_contradicts_only_what_a_file_says(own):
+    """A distance of 1 µm is what files say that know none."""
+    one = lazy("a", np.zeros((3, 40, 50), np.uint8), "zyx", (own, 0.25, 0.25))
+    assert chosen(one, pixel_size=[2.01, 0.25, 0.25]).pixel_size == (2.01, 0.25, 0.25)
+    assert chosen(one, pixel_size=[3.0, 0.25, 0.25], override=True).pixel_size == (3.0, 0.25, 0.25)
+    if own != 1.0:
+        with pytest.raises(ValueError, match=r"a: pixel_size is 3 x 0.25 x 0.25 µm along z, y, x, the file says 2 x"):
+            chosen(one, pixel_size=[3.0, 0.25, 0.25])
 
 
 def pyramid(folder, kind, levels):

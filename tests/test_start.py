@@ -248,6 +248,22 @@ class TestRows:
         found = {names(sample.files)[0]: sample.pixel_size for sample in samples.values()}
         assert found == {"plain.tif": 0.25, "sized.tif": None}
 
+    def test_size_of_voxels(self, capsys):
+        pixels, labels = np.random.default_rng(0).integers(0, 255, (20, 40, 50), np.uint8), np.zeros((20, 40, 50), int)
+        labels[5:9, 9:20, 9:30] = 1
+        for name in "ab":
+            write(f"data/{name}.tif", pixels)
+            write(f"truth/{name}.tif", labels)
+        samples, _ = init("--images", "data", "--labels", "truth", "--pixel-size", "2,0.25,0.25")
+        assert [sample.pixel_size for sample in samples.values()] == [[2, 0.25, 0.25]] * len(samples)
+        assert "1 µm apart" not in capsys.readouterr().out
+
+    @pytest.mark.parametrize("wrong", ["0,25", "2,0,0.25", "small"])
+    def test_size_that_is_none(self, wrong, capsys):
+        with pytest.raises(SystemExit):
+            main(["init", "my", "--images", "data", "--pixel-size", wrong])
+        assert f"'{wrong}' is neither one number above 0 nor three, Z,Y,X" in capsys.readouterr().err
+
 
 class TestGuesses:
     """What labels mean, and what matters for the images."""
@@ -305,7 +321,7 @@ class TestGuesses:
             ("raw", "label", "train"),
             ("raw", "label", "test"),
         }
-        assert "planes are then 1 µm apart" in capsys.readouterr().out
+        assert "with one number, planes are taken to be 1 µm apart" in capsys.readouterr().out
 
     def test_channels_are_named_to_choose_from(self):
         tifffile.imwrite(

@@ -1,7 +1,7 @@
 """Copies the files of a sample into one OME-Zarr store with pyramids: `results/images/{sample}.ome.zarr`."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def ingest(
     chunk: int = 256,
     shard: int = 1024,
     channels: list[str | int] | None = None,
-    pixel_size: float | None = None,
+    pixel_size: float | Sequence[float] | None = None,
     override: bool = False,
     resample: float | None = None,
     copy: bool = True,
@@ -58,14 +58,8 @@ def ingest(
         Root `zarr.json` of the store, written last.
     chunk, shard : int
         Sides of what is read and of what is written at once, pixels.
-    channels : list of str or int, optional
-        Names or numbers of the channels to keep, in this order; all by default.
-    pixel_size : float, optional
-        µm along y and x, where the file does not say.
-    override : bool
-        `pixel_size` may contradict the file by more than 2 %.
-    resample : float, optional
-        µm along y and x to which all planes are brought, see `readers.rescaled`.
+    channels, pixel_size, override, resample
+        See `readers.chosen.chosen`.
     copy : bool
         False: OME-Zarr 0.5 of the same axes and levels is linked to, not copied.
     inside : str

@@ -20,7 +20,7 @@ class Sample(NamedTuple):
     files: list[str]
     labels: list[str]
     group: str
-    pixel_size: float | None  # µm
+    pixel_size: float | list[float] | None  # µm along y and x, or along z, y, x
     channels: list[str] | None
     parts: int
     inside: str = ""  # array or group in each file
@@ -73,7 +73,7 @@ def read_sheet(sheet: Path, base: Path, parts: int, problems: Problems) -> list[
 
 
 def _sample(row: dict, place: str, base: Path, parts: int, problems: Problems) -> Sample:
-    typed = {**row, **{key: _number(row[key]) for key in ("pixel_size", "parts") if key in row}}
+    typed = {**row, **{key: _numbers(row[key]) for key in ("pixel_size", "parts") if key in row}}
     found = list(check_schema(typed, "samples"))
     problems += [f"{place}: {text}" for text in found]
     if found:
@@ -93,6 +93,12 @@ def _sample(row: dict, place: str, base: Path, parts: int, problems: Problems) -
         roi=tuple(roi),
         labels_inside=typed.get("labels", "").partition(":/")[2],
     )
+
+
+def _numbers(text: str):
+    """One number, or three separated by commas."""
+    parts = text.split(",")
+    return [_number(part) for part in parts] if len(parts) == 3 else _number(text)
 
 
 def _number(text: str):

@@ -6,6 +6,7 @@ import shlex
 import shutil
 import sys
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 SPLITS = ("train", "val", "test", "predict")
@@ -46,7 +47,13 @@ def _add_init(commands) -> None:
         help="what it finds in an image's path is its group, which never straddles two splits; without it images in "
         "three folders and more are grouped by folder",
     )
-    begun.add_argument("--pixel-size", type=float, metavar="UM", help="µm, where the files do not say")
+    begun.add_argument(
+        "--pixel-size",
+        type=_sizes,
+        default=(),
+        metavar="UM",
+        help="µm, where the files do not say: along y and x, or Z,Y,X of volumes",
+    )
     begun.add_argument("--seed", type=int, default=1, help="of the splits (%(default)s)")
     begun.set_defaults(run=_init)
 
@@ -80,13 +87,23 @@ def _init(options) -> None:
     if begun.unsized and not options.pixel_size:
         said = f"pixel size of {begun.unsized} images unknown: fill the column of the sheet, or begin with --pixel-size"
         print(f"{said}; until then, columns in µm stay empty")
-    if begun.unsized and settings["dimensions"] == 3:
-        print("that is the size along y and x, planes are then 1 µm apart: better save volumes with their voxel size")
+    if begun.unsized and settings["dimensions"] == 3 and len(options.pixel_size) != 3:
+        print(
+            "for volumes give all three, Z,Y,X separated by commas: with one number, planes are taken to be 1 µm apart"
+        )
     _say_written(begun)
     _, problems = load_project(settings, options.project)
     if problems:
         print(f"before it runs, mend\n{problems}")
     print(f"next:\n  {_called()} doctor {config}\n  {_called()} run {options.project}")
+
+
+def _sizes(text: str) -> tuple[float, ...]:
+    with suppress(ValueError):
+        sizes = tuple(map(float, text.split(",")))
+        if len(sizes) in (1, 3) and min(sizes) > 0:
+            return sizes
+    raise argparse.ArgumentTypeError(f"{text!r} is neither one number above 0 nor three, Z,Y,X")
 
 
 def _called() -> str:

@@ -7,14 +7,14 @@ import numpy as np
 
 from unetpipe.geometry import SAME
 from unetpipe.readers.rescaled import rescaled
-from unetpipe.readers.series import Region, Series
+from unetpipe.readers.series import UNKNOWN_DEPTH, Region, Series
 
 
 def chosen(
     series: Series,
     *,
     channels: Sequence[str | int] | None = None,
-    pixel_size: float | None = None,
+    pixel_size: float | Sequence[float] | None = None,
     override: bool = False,
     resample: float | None = None,
 ) -> Series:
@@ -24,8 +24,8 @@ def chosen(
     ----------
     channels : sequence of str or int, optional
         Names or numbers of the channels to keep, in this order; all by default.
-    pixel_size : float, optional
-        µm along y and x, where the file does not say.
+    pixel_size : float or (z, y, x) of float, optional
+        µm, of one number along y and x, where the file does not say.
     override : bool
         `pixel_size` may contradict the file by more than 2 %.
     resample : float, optional
@@ -42,14 +42,20 @@ def chosen(
     return series if channels is None else _with_channels(series, channels)
 
 
-def _with_pixel_size(series: Series, pixel_size: float, *, override: bool) -> Series:
-    depth, *own = series.pixel_size or (1.0, pixel_size, pixel_size)
-    if not override and any(abs(pixel_size / side - 1) > SAME for side in own):
+def _with_pixel_size(series: Series, pixel_size: float | Sequence[float], *, override: bool) -> Series:
+    depth, *plane = series.pixel_size or (UNKNOWN_DEPTH,)
+    z, y, x = given = pixel_size if isinstance(pixel_size, Sequence) else (depth, pixel_size, pixel_size)
+    said = (z if depth == UNKNOWN_DEPTH else depth, *(plane or (y, x)))
+    if not override and any(abs(mine / theirs - 1) > SAME for mine, theirs in zip(given, said, strict=True)):
         raise ValueError(
-            f"{series.name}: pixel_size is {pixel_size} µm, the file says {own[0]:.5g} x {own[1]:.5g} µm; take it from "
-            "the sheet and the config, or set ingest.override to true"
+            f"{series.name}: pixel_size is {_spelt(given)} µm along z, y, x, the file says {_spelt(said)} µm; take it "
+            "from the sheet and the config, or set ingest.override to true"
         )
-    return series._replace(pixel_size=(depth, pixel_size, pixel_size))
+    return series._replace(pixel_size=(z, y, x))
+
+
+def _spelt(size: Sequence[float]) -> str:
+    return " x ".join(f"{side:.5g}" for side in size)
 
 
 def _with_channels(series: Series, channels: Sequence[str | int]) -> Series:

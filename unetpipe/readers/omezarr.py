@@ -6,7 +6,7 @@ from typing import Any
 
 import zarr
 
-from unetpipe.readers.series import Series, lazy, plain_axes
+from unetpipe.readers.series import UNKNOWN_DEPTH, Series, lazy, plain_axes
 
 SUFFIXES = (".zarr",)
 PYTHON = {"codec_pipeline.path": "zarr.core.codec_pipeline.BatchedCodecPipeline"}  # knows every codec of others
@@ -92,4 +92,4 @@ def _pixel_size(axes: list, holders: list[dict]) -> tuple[float, float, float] |
         for holder in holders:
             for change in holder.get("coordinateTransformations", []):
                 sizes[axis["name"]] *= float(change["scale"][number]) if "scale" in change else 1.0
-    return (sizes.get("z", 1.0), sizes["y"], sizes["x"]) if {"y", "x"} <= sizes.keys() else None
+    return (sizes.get("z", UNKNOWN_DEPTH), sizes["y"], sizes["x"]) if {"y", "x"} <= sizes.keys() else None

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from unetpipe.readers.series import RGB, Series, lazy
+from unetpipe.readers.series import RGB, UNKNOWN_DEPTH, Series, lazy
 
 
 def open_file(path: Path, known: str) -> list[Series]:
@@ -43,7 +43,7 @@ def _scene(path: Path, image: Any, number: int, count: int) -> Series:
         raise ValueError(f"{path}: channels and colours in one image; export it as OME-TIFF with one of them")
     pixels = image.get_image_dask_data("TSZYX" if coloured else "TCZYX")
     sizes = image.physical_pixel_sizes
-    pixel_size = (float(sizes.Z or 1.0), float(sizes.Y), float(sizes.X)) if sizes.Y and sizes.X else None
+    pixel_size = (float(sizes.Z or UNKNOWN_DEPTH), float(sizes.Y), float(sizes.X)) if sizes.Y and sizes.X else None
     names = RGB if coloured else tuple(map(str, image.channel_names or ()))
     name = path.name.split(".")[0] + (f"-{number}" if count > 1 else "")
     return lazy(name, Computed(pixels), "tczyx", pixel_size, names if len(names) == pixels.shape[1] else None)

@@ -7,6 +7,7 @@ import numpy as np
 
 Region = tuple[slice, ...]  # t, c, z, y, x
 RGB = ("red", "green", "blue")
+UNKNOWN_DEPTH = 1.0  # µm between planes, where a file says how large a pixel is, but not that
 
 
 class Plane(NamedTuple):

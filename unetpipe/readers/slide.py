@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import openslide
 
-from unetpipe.readers.series import RGB, Region, Series
+from unetpipe.readers.series import RGB, UNKNOWN_DEPTH, Region, Series
 
 SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide")
 
@@ -49,4 +49,4 @@ def _pixel_size(slide) -> tuple[float, float, float] | None:
     if not all(name in slide.properties for name in names):
         return None
     y, x = (float(slide.properties[name]) for name in names)
-    return (1.0, y, x)
+    return (UNKNOWN_DEPTH, y, x)

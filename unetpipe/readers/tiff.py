@@ -13,7 +13,7 @@ import zarr
 from defusedxml import ElementTree
 from tifffile import PHOTOMETRIC
 
-from unetpipe.readers.series import RGB, Region, Series, plain_axes
+from unetpipe.readers.series import RGB, UNKNOWN_DEPTH, Region, Series, plain_axes
 from unetpipe.readers.views import coloured, counted, inverted, opaque, oriented
 
 SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
@@ -241,7 +241,8 @@ def _imagej_pixel_size(file):
     if unit is None or "XResolution" not in tags:
         return None
     y, x = (_ratio(tags[f"{axis}Resolution"].value) for axis in "YX")
-    return (float(file.imagej_metadata.get("spacing", 1.0)) * unit, unit / y, unit / x) if x and y else None
+    depth = float(file.imagej_metadata["spacing"]) * unit if "spacing" in file.imagej_metadata else UNKNOWN_DEPTH
+    return (depth, unit / y, unit / x) if x and y else None
 
 
 def _tag_pixel_size(page):
@@ -252,7 +253,7 @@ def _tag_pixel_size(page):
     y, x = (_ratio(page.tags[f"{axis}Resolution"].value) for axis in "YX")
     if not (x and y) or unit / x > 40:
         return None
-    return (1.0, unit / y, unit / x)
+    return (UNKNOWN_DEPTH, unit / y, unit / x)
 
 
 def _ratio(value) -> float:

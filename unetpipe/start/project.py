@@ -38,7 +38,7 @@ def begin(
     *,
     network: str | Path | None = None,
     group: str | None = None,
-    pixel_size: float | None = None,
+    pixel_size: Sequence[float] = (),
     seed: int = 1,
 ) -> Begun:
     """Look at all files, then write sheet and config where they do not exist yet.
@@ -53,8 +53,8 @@ def begin(
         The JSON of one that is trained already: all annotated images are then for test.
     group : str, optional
         See `pairing.groups_of`.
-    pixel_size : float, optional
-        µm, where the files do not say.
+    pixel_size : sequence of float
+        µm, where the files do not say: one along y and x, or three along z, y, x.
     seed : int
         See `sheet.draw_splits`.
 
@@ -169,12 +169,11 @@ def _other_channels(pairs: dict, held: dict) -> Iterator[str]:
         )
 
 
-def _pixel_sizes(pairs: dict, held: dict, given: float | None) -> Iterator[float]:
+def _pixel_sizes(pairs: dict, held: dict, given: Sequence[float]) -> Iterator[float]:
     """µm along x, as far as file or command line say."""
     for row in (row for image in pairs for row in held[image]):
-        size = row["pixel_size"][2] if row["pixel_size"] else given
-        if size:
-            yield size
+        if size := row["pixel_size"] or given:
+            yield size[-1]
 
 
 def _too_few_channels(pairs: dict, held: dict, trained: Trained | None) -> Iterator[str]:
@@ -204,9 +203,9 @@ def _near(base: Path, project: Path) -> str | None:
     return None if base == project.absolute() else os.path.relpath(base, project) if relative else str(base)
 
 
-def _sheet(rows: Sequence[Row], pixel_size: float | None) -> str:
+def _sheet(rows: Sequence[Row], pixel_size: Sequence[float]) -> str:
     """Text of the sheet; columns that nobody needs are left out."""
-    size = "" if pixel_size is None else f"{pixel_size:g}"
+    size = ",".join(f"{side:g}" for side in pixel_size)
     lines = [[row.sample, row.path, row.labels, row.split, row.group, "" if row.sized else size] for row in rows]
     wanted = [True, True, True, True, any(row.group for row in rows), not all(row.sized for row in rows)]
     table = [["sample", "path", "labels", "split", "group", "pixel_size"], *lines]
