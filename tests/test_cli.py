@@ -60,12 +60,19 @@ def test_completion_knows_files(capsys):
 class TestErrors:
     """One sentence, and the place in the code for those who ask."""
 
-    def test_what_can_be_mended_is_said(self, tmp_path):
-        (tmp_path / "config.yaml").write_text("train:\n\tsteps: 5\n")
-        assert f"{tmp_path}/config.yaml is no YAML" in refused("doctor", tmp_path / "config.yaml")
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("train:\n\tsteps: 5\n", "is no YAML"),
+            ("- samples\n", "holds no sections but a list; it begins like samples:"),
+        ],
+    )
+    def test_what_can_be_mended_is_said(self, tmp_path, text, said):
+        (tmp_path / "config.yaml").write_text(text)
+        assert f"{tmp_path}/config.yaml {said}" in refused("doctor", tmp_path / "config.yaml")
 
-    def test_what_nobody_foresaw_is_named(self, tmp_path):
-        (tmp_path / "config.yaml").write_text("- a list\n")
+    def test_what_nobody_foresaw_is_named(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("unetpipe.config.read_config", lambda path: path.no_such_thing)
         said = refused("plan", tmp_path / "config.yaml")
         assert said.startswith("unetpipe: AttributeError: ")
         assert said.endswith("--debug shows where")

@@ -26,13 +26,18 @@ def read_changes(path: Path) -> dict:
     Raises
     ------
     ValueError
-        If it is no YAML, or a key stands twice in a section: of two YAML takes the second and says nothing.
+        If it is no YAML, has no sections, or a key twice in one: of two YAML takes the second and says nothing.
     """
     try:
         with open(path, encoding="utf-8") as file:
-            return yaml.load(file, Once) or {}  # noqa: S506 - a safe loader
+            changes = yaml.load(file, Once) or {}  # noqa: S506 - a safe loader
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is no YAML: {error}") from error
+    if not isinstance(changes, dict):
+        raise ValueError(  # noqa: TRY004 - as of any other text that is no config
+            f"{path} holds no sections but a {type(changes).__name__}; it begins like samples: samples.tsv"
+        )
+    return changes
 
 
 class Once(yaml.SafeLoader):
