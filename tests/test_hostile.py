@@ -194,6 +194,17 @@ def test_a_table_tells_good_from_refused(tmp_path, capsys):
     assert "no such file" in capsys.readouterr().out
 
 
+def test_a_table_shows_how_far_apart_planes_are(tmp_path, capsys):
+    size = {f"PhysicalSize{axis}": side for axis, side in zip("ZYX", (3.0, 0.5, 0.5), strict=True)}
+    for planes in (1, 4):
+        volume = np.stack([PIXELS] * planes)
+        tifffile.imwrite(tmp_path / f"{planes}.ome.tif", volume, metadata={"axes": "ZYX", **size})
+    main(["inspect", str(tmp_path)])
+    _, flat, volume = capsys.readouterr().out.splitlines()
+    assert "z 3" not in flat
+    assert " 0.5, z 3 " in volume
+
+
 def test_a_thousand_files_take_seconds(tmp_path, capsys):
     content = io.BytesIO()
     tifffile.imwrite(content, PIXELS)

@@ -248,14 +248,21 @@ class TestRows:
         found = {names(sample.files)[0]: sample.pixel_size for sample in samples.values()}
         assert found == {"plain.tif": 0.25, "sized.tif": None}
 
-    def test_size_of_voxels(self, capsys):
-        pixels, labels = np.random.default_rng(0).integers(0, 255, (20, 40, 50), np.uint8), np.zeros((20, 40, 50), int)
-        labels[5:9, 9:20, 9:30] = 1
-        for name in "ab":
-            write(f"data/{name}.tif", pixels)
+    def test_size_of_voxels_as_far_as_a_file_does_not_say_it(self, capsys):
+        pixels, labels = discs((20, 40, 50), seed=1)
+        plane = {"imagej": True, "resolution": (4, 4)}
+        tifffile.imwrite("plain.tif", pixels)
+        tifffile.imwrite("plane.tif", pixels, **plane, metadata={"unit": "um", "axes": "ZYX"})
+        tifffile.imwrite("voxel.tif", pixels, **plane, metadata={"unit": "um", "axes": "ZYX", "spacing": 3.0})
+        for name in ("plain", "plane", "voxel"):
             write(f"truth/{name}.tif", labels)
-        samples, _ = init("--images", "data", "--labels", "truth", "--pixel-size", "2,0.25,0.25")
-        assert [sample.pixel_size for sample in samples.values()] == [[2, 0.25, 0.25]] * len(samples)
+        arguments = ["--images", "*.tif", "--labels", "truth"]
+        init(*arguments, "--pixel-size", "0.25")
+        assert "planes of 2 volumes count as 1 µm apart" in capsys.readouterr().out
+        Path("my/samples.tsv").unlink()
+        samples, _ = init(*arguments, "--pixel-size", "2,0.25,0.25")
+        found = {name: sample.pixel_size for sample in samples.values() for name in names(sample.files)}
+        assert found == {"plain.tif": [2, 0.25, 0.25], "plane.tif": [2, 0.25, 0.25], "voxel.tif": None}
         assert "1 µm apart" not in capsys.readouterr().out
 
     @pytest.mark.parametrize("wrong", ["0,25", "2,0,0.25", "small"])
@@ -321,7 +328,7 @@ class TestGuesses:
             ("raw", "label", "train"),
             ("raw", "label", "test"),
         }
-        assert "with one number, planes are taken to be 1 µm apart" in capsys.readouterr().out
+        assert "planes of 2 volumes count as 1 µm apart" in capsys.readouterr().out
 
     def test_channels_are_named_to_choose_from(self):
         tifffile.imwrite(

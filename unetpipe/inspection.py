@@ -104,7 +104,8 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     t, c, z, y, x = row["shape"]
-    size = f"{row['pixel_size'][2]:.4g}" if row["pixel_size"] else "unknown"
+    depth, _, side = row["pixel_size"] or (0, 0, 0)
+    size = "unknown" if not side else f"{side:.4g}, z {depth:.4g}" if z > 1 else f"{side:.4g}"
     store = f"{row['bytes'] * PYRAMID / 1e6:.3g} MB at most"
     sides = (str(side) for side in (x, y, z, c, t))
     return (Path(row["file"]).name, row["series"], *sides, row["type"], ", ".join(row["channels"]), size, store, "yes")

@@ -87,10 +87,8 @@ def _init(options) -> None:
     if begun.unsized and not options.pixel_size:
         said = f"pixel size of {begun.unsized} images unknown: fill the column of the sheet, or begin with --pixel-size"
         print(f"{said}; until then, columns in µm stay empty")
-    if begun.unsized and settings["dimensions"] == 3 and len(options.pixel_size) != 3:
-        print(
-            "for volumes give all three, Z,Y,X separated by commas: with one number, planes are taken to be 1 µm apart"
-        )
+    if begun.unspaced:
+        print(f"planes of {begun.unspaced} volumes count as 1 µm apart; if they are not, give --pixel-size Z,Y,X")
     _say_written(begun)
     _, problems = load_project(settings, options.project)
     if problems:

@@ -12,6 +12,7 @@ from unetpipe.inspection import inspect
 from unetpipe.manifest import read_json, write_bytes
 from unetpipe.notes import read_notes
 from unetpipe.readers import open_series
+from unetpipe.readers.series import UNKNOWN_DEPTH
 from unetpipe.sheet import Problems
 from unetpipe.start.annotations import Annotations, describe, look
 from unetpipe.start.configuration import Trained, write_config
@@ -27,6 +28,7 @@ class Begun(NamedTuple):
     annotations: Annotations | None
     likeness: tuple[float, float] | None  # see `sequence.neighbours_alike`
     unsized: int  # images whose files do not say how large a pixel is
+    unspaced: int  # volumes of which nobody says how far apart their planes are
     written: list[Path]
     kept: dict[Path, str]  # files that were there before, and how what would have been written differs from them
 
@@ -72,7 +74,7 @@ def begin(
     pairs = _first_files(pairs, held)
     trained = _trained(network, project) if network else None
     _raise([*_misfits(pairs, held), *_other_channels(pairs, held), *_too_few_channels(pairs, held, trained)])
-    found = list(_images(pairs, held, group))
+    found = list(_images(pairs, held, group, pixel_size))
     ordered = [open_series(*image.source)[0] for image in found if image.label and not image.group]
     likeness = None if trained else neighbours_alike(ordered)
     found = _for_test(found) if trained else draw_splits(found, None if likeness else seed)
@@ -93,7 +95,8 @@ def begin(
     }
     written, kept = _write(texts)
     unsized = sum(not image.sized for image in found)
-    return Begun(found, annotations, likeness, unsized, written, kept)
+    unspaced = 0 if len(pixel_size) == 3 else sum(not all(map(_is_spaced, held[source])) for source in pairs)
+    return Begun(found, annotations, likeness, unsized, unspaced, written, kept)
 
 
 def _trained(network: str | Path, project: Path) -> Trained:
@@ -184,11 +187,17 @@ def _too_few_channels(pairs: dict, held: dict, trained: Trained | None) -> Itera
         yield f"{image} has {there} channels, the network was trained on {len(names)}: {', '.join(names)}; take another"
 
 
-def _images(pairs: dict, held: dict, group: str | None) -> Iterator[Image]:
+def _images(pairs: dict, held: dict, group: str | None, pixel_size: Sequence[float]) -> Iterator[Image]:
     groups = groups_of([image for image, label in pairs.items() if label], group)
     for image, label in pairs.items():
         pixels = sum(t * z * y * x for row in held[image] for t, z, y, x in [_sides(row)])
-        yield Image(image, label, next(groups) if label else "", pixels, all(row["pixel_size"] for row in held[image]))
+        sized = all(row["pixel_size"] and (len(pixel_size) < 3 or _is_spaced(row)) for row in held[image])
+        yield Image(image, label, next(groups) if label else "", pixels, sized)
+
+
+def _is_spaced(row: dict) -> bool:
+    """Whether a file says how far apart its planes are, if it has several."""
+    return row["shape"][2] == 1 or bool(row["pixel_size"] and row["pixel_size"][0] != UNKNOWN_DEPTH)
 
 
 def _annotations(labels: Sequence[Source]) -> Annotations | None:

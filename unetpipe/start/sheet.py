@@ -29,7 +29,7 @@ class Image(NamedTuple):
     label: Source | None
     group: str
     pixels: int
-    sized: bool  # whether the file says how large a pixel is
+    sized: bool  # whether the file itself says what --pixel-size does
     split: str = "predict"
 
 
