@@ -88,7 +88,8 @@ def _init(options) -> None:
         said = f"pixel size of {begun.unsized} images unknown: fill the column of the sheet, or begin with --pixel-size"
         print(f"{said}; until then, columns in µm stay empty")
     if begun.unspaced:
-        print(f"planes of {begun.unspaced} volumes count as 1 µm apart; if they are not, give --pixel-size Z,Y,X")
+        said = "write z,y,x in the column pixel_size, or begin with --pixel-size Z,Y,X"
+        print(f"planes of {begun.unspaced} volumes count as 1 µm apart; if they are not, {said}")
     _say_written(begun)
     _, problems = load_project(settings, options.project)
     if problems:
