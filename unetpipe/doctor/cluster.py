@@ -29,7 +29,7 @@ FORGETS = 60  # seconds; a Slurm that forgets jobs sooner may do so between two 
 LOOK = """
 import json, pathlib, sys, torch, unetpipe
 seen = {"package": unetpipe.__file__, "gpus": torch.cuda.device_count(), "shared": pathlib.Path(sys.argv[1]).exists()}
-print(json.dumps(seen))
+json.dump(seen, sys.stdout)
 """
 
 
