@@ -1,14 +1,17 @@
 """A file is there whole or not at all, and nothing is left beside it."""
 
+import ctypes
+import errno
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import xxhash
 
-from unetpipe.manifest import PIECE, digest, read_json, replacing, source_digest, write_json
+from unetpipe.manifest import PIECE, digest, flush_folder, read_json, replacing, source_digest, write_json
 
 WRITE = """
 import sys, time
@@ -62,3 +65,15 @@ def test_the_digest_of_a_source_is_that_of_its_pieces(tmp_path):
     assert source_digest(tmp_path / "a") == digest([["", len(p), xxhash.xxh3_128(p).hexdigest()] for p in pieces])
     (tmp_path / "b").write_bytes(pieces[1] + pieces[0] + pieces[2])
     assert source_digest(tmp_path / "b") != source_digest(tmp_path / "a")
+
+
+def test_a_folder_is_flushed_and_what_the_disk_then_refuses_is_said(tmp_path, monkeypatch):
+    flush_folder(tmp_path)
+
+    def full(_) -> int:
+        ctypes.set_errno(errno.ENOSPC)
+        return -1
+
+    monkeypatch.setattr("unetpipe.manifest.LIBC", SimpleNamespace(syncfs=full))
+    with pytest.raises(OSError, match=f"{tmp_path} cannot be written: its disk is full"):
+        flush_folder(tmp_path)

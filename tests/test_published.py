@@ -1,14 +1,19 @@
 """What is published stays as it is when a later run is refused, and is mended where it was damaged."""
 
+from pathlib import Path
+
 import pytest
 import torch
-from scenes import SIDES, prepare
+from scenes import SIDES, prepare, write_pairs
 
 from unetpipe.ingest import ingest
+from unetpipe.label import write_objects
 from unetpipe.locks import held
+from unetpipe.mask import write_mask
 from unetpipe.network import UNet
 from unetpipe.predict import predict_part, publish_probabilities
 from unetpipe.saved import save_network
+from unetpipe.truth import write_truth
 from unetpipe.weights import write_weights
 
 
@@ -78,3 +83,35 @@ def test_a_network_that_is_refused_leaves_what_another_has_predicted(tmp_path):
     assert tree(tmp_path / "p.zarr") == before
     part(0)
     assert tree(tmp_path / "p.zarr") == before
+
+
+def test_what_a_root_or_manifest_stands_for_is_on_the_disk_before_it(tmp_path, monkeypatch):
+    """After a power cut nobody finds a store whose shards are empty."""
+    images, labels = write_pairs(tmp_path / "data", [(100, 130), (60, 80)])
+    names = ("images", "truth.json", "tissue.json", "weights", "n.json", "part.json", "probabilities", "objects.json")
+    image, truth, tissue, weights, network, part, store, objects = (
+        str(tmp_path / name / "zarr.json" if "." not in name else tmp_path / name) for name in names
+    )
+    save_network(UNet(features=2, depth=1, dropout=0.0), network, {"precision": "float32"})
+    found = {"sample": "s", "block": 64}
+    stages = {
+        image: lambda: ingest(images, image, sample="s", **SIDES),
+        truth: lambda: write_truth(labels, image, truth, sample="s"),
+        tissue: lambda: write_mask(image, tissue, sample="s", contrast=0),
+        weights: lambda: write_weights(image, truth, weights, sample="s", dimensions=2),
+        part: lambda: predict_part(image, tissue, [network], part, store=store, **found),
+        store: lambda: publish_probabilities(image, tissue, [network], store, **found),
+        objects: lambda: write_objects(image, store, objects, sample="s"),
+    }
+    flushed = []
+    monkeypatch.setattr(
+        "unetpipe.store.flush_folder", lambda folder: flushed.append((Path(folder), tree(Path(folder).parent)))
+    )
+    for output, write in stages.items():
+        write()
+        folder, then = flushed.pop()
+        now = tree(tmp_path)
+        assert set(now) - set(then) == {Path(output)}
+        assert all(now[path] == content for path, content in then.items())
+        assert folder == Path({part: store, weights: weights, store: store}.get(output, image)).parent
+        assert not flushed

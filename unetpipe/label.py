@@ -12,12 +12,19 @@ import numpy as np
 from unetpipe.blocks import Done, Ledger, raise_failures
 from unetpipe.components import Components, Region, id_type, space_structure
 from unetpipe.geometry import relative_spacing
-from unetpipe.manifest import write_json
 from unetpipe.neighbours import close_gaps
 from unetpipe.pyramid import Pyramid, write_pyramids
 from unetpipe.revisions import REVISIONS
 from unetpipe.splitting import Pieces
-from unetpipe.store import label_path, level_shapes, open_array, publish_label, read_attributes, remove_strays
+from unetpipe.store import (
+    label_path,
+    level_shapes,
+    open_array,
+    publish_label,
+    publish_manifest,
+    read_attributes,
+    remove_strays,
+)
 
 logger = logging.getLogger(__name__)
 FACES, CORNERS = 1, 3
@@ -99,7 +106,7 @@ def write_objects(
             path = entry["path"]
             series.append({"path": path, "objects": counts[path], "digest": digests[pyramid.folder]})
         note = {"sample": sample, "revision": REVISIONS["label"], "settings": settings._asdict()}
-        write_json(output, {**note, "series": series})
+        publish_manifest(output, store, {**note, "series": series})
         logger.info("%d objects in %s", sum(entry["objects"] for entry in series), sample)
 
 

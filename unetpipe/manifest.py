@@ -1,5 +1,6 @@
 """Small JSON files that say what exists, and the digests that they carry: XXH3 of pixels, BLAKE2 of all else."""
 
+import ctypes
 import fcntl
 import hashlib
 import json
@@ -20,24 +21,52 @@ from unetpipe.disk import explained
 PIECE = 2**24  # bytes of a file that one thread digests
 CACHED = 2**18  # of them at once: they stay in the cache of a core
 ASIDE = 8  # random letters that a file's name begins with while it is written
+LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-def write_json(path: str | Path, content: Any) -> None:
+def write_json(path: str | Path, content: Any, *, flush: bool = True) -> None:
     """Write a JSON file, keys sorted, as `write_bytes` does."""
-    write_bytes(path, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
+    write_bytes(path, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode(), flush=flush)
 
 
-def write_bytes(path: str | Path, content: bytes) -> None:
-    """Write a file aside, flush it and rename it: readers see the old one or the whole new one."""
-    with replacing(path) as aside, open(aside, "wb") as file:
+def write_bytes(path: str | Path, content: bytes, *, flush: bool = True) -> None:
+    """Write a file aside and rename it: readers see the old one or the whole new one, see `replacing`."""
+    with replacing(path, flush=flush) as aside, open(aside, "wb") as file:
         file.write(content)
 
 
+def flush_folder(folder: str | Path) -> None:
+    """Bring all that was written on a folder's file system, by this machine, to its disk.
+
+    One call for thousands of files, each of which would wait for the disk's journal alone.
+
+    Raises
+    ------
+    OSError
+        If the disk refused some of it after it was written, see `disk.explained`.
+    """
+    with explained(folder):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            if not hasattr(LIBC, "syncfs"):  # macOS
+                os.sync()
+            elif LIBC.syncfs(handle):
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(folder))
+        finally:
+            os.close(handle)
+
+
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replacing(path: str | Path, *, flush: bool = True) -> Iterator[Path]:
     """A path to write a file at, which takes the place of `path` when the block ends without an error.
 
     What a killed process left on its way to the same path is deleted.
+
+    Parameters
+    ----------
+    flush : bool
+        The file is on the disk before it takes the place; False where `flush_folder` comes before anything relies
+        on it.
 
     Raises
     ------
@@ -50,8 +79,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
         clear_asides(path.parent, path.name)
         with _aside(path) as aside:
             yield aside
-            with open(aside, "rb") as file:
-                os.fsync(file.fileno())
+            if flush:
+                with open(aside, "rb") as file:
+                    os.fsync(file.fileno())
             aside.rename(path)
 
 

@@ -10,12 +10,12 @@ import numpy as np
 from scipy import ndimage
 
 from unetpipe.blocks import Ledger, raise_failures
-from unetpipe.manifest import source_digest, write_json
+from unetpipe.manifest import source_digest
 from unetpipe.notes import Expected, check_image, expected_by, read_notes
 from unetpipe.pyramid import Pyramid, write_pyramids
 from unetpipe.regions import inside, read_regions
 from unetpipe.revisions import REVISIONS
-from unetpipe.store import label_path, level_shapes, open_array, publish_label, read_attributes
+from unetpipe.store import label_path, level_shapes, open_array, publish_label, publish_manifest, read_attributes
 
 logger = logging.getLogger(__name__)
 COARSE = 2048  # longest side of the level that is looked at as a whole, pixels
@@ -143,7 +143,8 @@ def write_mask(
             }
             for entry, pyramid, (coarse, level, numbers) in zip(entries, pyramids, found, strict=True)
         ]
-        write_json(output, {"sample": sample, "revision": REVISIONS["mask"], "settings": settings, "series": series})
+        note = {"sample": sample, "revision": REVISIONS["mask"], "settings": settings}
+        publish_manifest(output, store, {**note, "series": series})
 
 
 def _check_fit(entries: list[dict], sample: str, networks: Sequence[str], like: Sequence[str]) -> None:

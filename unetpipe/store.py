@@ -2,7 +2,7 @@
 
 An image store is a collection in bioformats2raw's layout: `0`, `1`, … are OME-Zarr images of axes
 (t, c, z, y, x); labels drop c. Arrays are created by their own path, so that nothing but
-`write_group` ever writes a root `zarr.json`: a store exists when that file does.
+`publish` ever writes a root `zarr.json`: a store exists when that file does, and is on the disk by then.
 """
 
 import fcntl
@@ -22,7 +22,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from zarr.storage import LocalStore, MemoryStore, StorePath
 
 from unetpipe.disk import explained
-from unetpipe.manifest import read_json, write_bytes, write_json
+from unetpipe.manifest import flush_folder, read_json, write_bytes, write_json
 
 OME_VERSION = "0.5"
 POOL = 32  # calls at once
@@ -56,7 +56,7 @@ def create_array(path, shape: Sequence[int], dtype, *, chunk: int, shard: int, k
     codecs = "label" if np.dtype(dtype).itemsize > 1 else kind
     metadata = json.loads(_metadata(tuple(shape), np.dtype(dtype), chunk, shard, codecs))
     metadata["attributes"] = attributes or {}
-    write_bytes(Path(path) / "zarr.json", json.dumps(metadata, indent=2).encode())
+    write_bytes(Path(path) / "zarr.json", json.dumps(metadata, indent=2).encode(), flush=False)
     return open_array(path, mode="r+")
 
 
@@ -189,9 +189,24 @@ def image_metadata(name: str, levels: int, pixel_size: Sequence[float] | None, c
 # ---------------------------------------------------------------- groups
 
 
+def publish(store, attributes: dict) -> None:
+    """Write the root `zarr.json` of a store, which makes it exist, once all else of it is on the disk."""
+    publish_manifest(Path(store) / "zarr.json", store, _group(attributes))
+
+
+def publish_manifest(output, store, note: dict) -> None:
+    """Write a JSON file that tells what a store holds, once all of that is on the disk."""
+    flush_folder(store)
+    write_json(output, note)
+
+
 def write_group(path, attributes: dict) -> None:
-    """Write, by rename, the `zarr.json` of a group: for a root this publishes the store."""
-    write_json(Path(path) / "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": attributes})
+    """Write, by rename, the `zarr.json` of a group inside a store."""
+    write_json(Path(path) / "zarr.json", _group(attributes), flush=False)
+
+
+def _group(attributes: dict) -> dict:
+    return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
 
 
 def read_attributes(root_json) -> dict:
@@ -203,9 +218,9 @@ def publish_images(store, series: list[dict], note: dict) -> None:
     """Write the collection's list of series, its OME-XML and, last, the root that makes the store exist."""
     store = Path(store)
     write_group(store / "OME", {"ome": {"version": OME_VERSION, "series": [s["path"] for s in series]}})
-    write_bytes(store / "OME" / "METADATA.ome.xml", _ome_xml(series).encode())
+    write_bytes(store / "OME" / "METADATA.ome.xml", _ome_xml(series).encode(), flush=False)
     layout = {"version": OME_VERSION, "bioformats2raw.layout": 3}
-    write_group(store, {"ome": layout, "unetpipe": {**note, "series": series}})
+    publish(store, {"ome": layout, "unetpipe": {**note, "series": series}})
 
 
 OME_TYPES = {"float32": "float", "float64": "double"}

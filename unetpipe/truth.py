@@ -11,14 +11,14 @@ from scipy import ndimage
 from unetpipe.blocks import Ledger, raise_failures
 from unetpipe.components import Components, space_structure
 from unetpipe.geometry import blocks
-from unetpipe.manifest import digest, source_digest, write_json
+from unetpipe.manifest import digest, source_digest
 from unetpipe.pyramid import Pyramid, write_pyramids
 from unetpipe.readers import open_series
 from unetpipe.readers.outlines import NOT_ANNOTATED
 from unetpipe.readers.rescaled import nearest
 from unetpipe.readers.series import Plane, Series
 from unetpipe.revisions import REVISIONS
-from unetpipe.store import IGNORED, label_path, level_shapes, publish_label, read_attributes
+from unetpipe.store import IGNORED, label_path, level_shapes, publish_label, publish_manifest, read_attributes
 
 logger = logging.getLogger(__name__)
 LABELS = ("truth", "classes")
@@ -129,7 +129,7 @@ def write_truth(
         series = [_summary(store, entry, digests) for entry in entries]
         count = 2 if kind == "instances" else len(classes)
         note = {"sample": sample, "revision": REVISIONS["truth"], "settings": settings, "classes": count}
-        write_json(output, {**note, "series": series})
+        publish_manifest(output, store, {**note, "series": series})
         logger.info("%d annotated series of %s", len(series), sample)
 
 

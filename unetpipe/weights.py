@@ -21,9 +21,9 @@ from unetpipe.store import (
     create_array,
     label_path,
     open_array,
+    publish,
     read_attributes,
     remove_strays,
-    write_group,
     write_region,
 )
 
@@ -134,7 +134,7 @@ def write_weights(
         notes = ledger.notes()
         series = [_summary(entry["path"], [*notes[entry["path"]].values()]) for entry in entries]
         note = {"revision": REVISIONS["weights"], "settings": settings, "classes": annotated["classes"]}
-        write_group(store, {"unetpipe": {**note, "series": series}})
+        publish(store, {"unetpipe": {**note, "series": series}})
 
 
 def _summary(path: str, notes: list[dict]) -> dict:

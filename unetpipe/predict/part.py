@@ -16,14 +16,14 @@ import torch
 from unetpipe.blocks import Done, Ledger, Stage, Task, raise_failures, run
 from unetpipe.device import choose_device, choose_precision
 from unetpipe.gpus import granted
-from unetpipe.manifest import array_digest, digest, write_json
+from unetpipe.manifest import array_digest, digest
 from unetpipe.needs import WORKERS, prediction_memory
 from unetpipe.overlap_tile import Predictor, read_block, written
 from unetpipe.predict.job import Job, Unit, open_job, seam_name, seams, units, units_with_tissue, worth_compiling
 from unetpipe.saved import load_network
 from unetpipe.scheduling import elsewhere
 from unetpipe.seams import Window, compare
-from unetpipe.store import create_array, open_array, write_region
+from unetpipe.store import create_array, open_array, publish_manifest, write_region
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def predict_part(
                 if not failures:
                     run(_checks(job, checks, arrays, network), ledger, failures, workers=WORKERS)
         raise_failures(sample, failures)
-        write_json(output, {"sample": sample, "key": digest(job.key), "blocks": len(mine)})
+        publish_manifest(output, Path(store).parent, {"sample": sample, "key": digest(job.key), "blocks": len(mine)})
 
 
 class Networks:

@@ -8,7 +8,7 @@ from unetpipe.manifest import digest
 from unetpipe.predict.job import open_job, seam_name, seams, units, units_with_tissue
 from unetpipe.revisions import REVISIONS
 from unetpipe.seams import certificate
-from unetpipe.store import remove_strays, write_group
+from unetpipe.store import publish, remove_strays
 
 
 def publish_probabilities(
@@ -64,4 +64,4 @@ def publish_probabilities(
             "seams": certificate(sample, [ledger.finished[name]["note"] for name in windows]),
             "series": series,
         }
-        write_group(store, {"unetpipe": note})
+        publish(store, {"unetpipe": note})
