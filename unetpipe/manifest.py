@@ -133,8 +133,15 @@ def _lock(file: BinaryIO, how: int = 0) -> bool:
 
 def read_json(path: str | Path) -> Any:
     """Read a JSON file; a broken one is an error that names it."""
-    try:
+    with whole_json(path):
         return json.loads(Path(path).read_text())
+
+
+@contextmanager
+def whole_json(path: str | Path) -> Iterator[None]:
+    """Within it JSON that is broken is a ValueError that names its file."""
+    try:
+        yield
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not whole JSON ({error}); if a run wrote it, delete it and run again") from error
 

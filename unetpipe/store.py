@@ -22,7 +22,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from zarr.storage import LocalStore, MemoryStore, StorePath
 
 from unetpipe.disk import explained
-from unetpipe.manifest import flush_folder, read_json, write_bytes, write_json
+from unetpipe.manifest import flush_folder, read_json, whole_json, write_bytes, write_json
 
 OME_VERSION = "0.5"
 POOL = 32  # calls at once
@@ -54,15 +54,14 @@ def create_array(path, shape: Sequence[int], dtype, *, chunk: int, shard: int, k
         Chooses the codecs; images of more than 8 bits have those of labels.
     """
     codecs = "label" if np.dtype(dtype).itemsize > 1 else kind
-    metadata = json.loads(_metadata(tuple(shape), np.dtype(dtype), chunk, shard, codecs))
-    metadata["attributes"] = attributes or {}
-    write_bytes(Path(path) / "zarr.json", json.dumps(metadata, indent=2).encode(), flush=False)
+    metadata = _metadata(tuple(shape), np.dtype(dtype), chunk, shard, codecs, json.dumps(attributes or {}))
+    write_bytes(Path(path) / "zarr.json", metadata, flush=False)
     return open_array(path, mode="r+")
 
 
 @lru_cache  # a plate of thousands of images has arrays of a few kinds
-def _metadata(shape: tuple[int, ...], dtype: np.dtype, chunk: int, shard: int, codecs: str) -> bytes:
-    """The JSON of an array without attributes."""
+def _metadata(shape: tuple[int, ...], dtype: np.dtype, chunk: int, shard: int, codecs: str, attributes: str) -> bytes:
+    """The JSON of an array."""
     files: dict = {}
     zarr.create_array(
         MemoryStore(files),
@@ -72,6 +71,7 @@ def _metadata(shape: tuple[int, ...], dtype: np.dtype, chunk: int, shard: int, c
         shards=shard_shape(shape, chunk, shard),
         compressors=CODECS[codecs],
         fill_value=0,
+        attributes=json.loads(attributes),
         dimension_names=tuple("tczyx" if len(shape) == 5 else "tzyx"),
     )
     return files["zarr.json"].to_bytes()
@@ -108,7 +108,15 @@ def open_array(path, mode: str = "r"):
     metadata = Path(path) / "zarr.json"
     if not metadata.exists():
         raise FileNotFoundError(f"no array at {path}; run the stage that writes it again")
-    return Array.from_dict(StorePath(LocalStore(path, read_only=mode == "r")), read_json(metadata))
+    with whole_json(metadata):
+        known = _parsed(metadata.read_bytes())
+    return Array(zarr.AsyncArray(known, StorePath(LocalStore(path, read_only=mode == "r"))))
+
+
+@lru_cache
+def _parsed(metadata: bytes):
+    """What Zarr makes of the JSON of an array, wherever it lies."""
+    return zarr.AsyncArray.from_dict(StorePath(MemoryStore()), json.loads(metadata)).metadata
 
 
 def write_region(array, region: tuple[slice, ...], values: np.ndarray) -> list[Path]:
