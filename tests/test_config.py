@@ -1,5 +1,6 @@
 """Everything wrong with config and sheet is found at once, and each sentence says what to do."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,9 @@ def test_a_right_project_has_no_problems(tmp_path):
         ({"train__tile": 3}, "train.tile: 3 is neither an integer of at least 4 nor auto"),
         ({"train__folds": 1}, "train.folds: 1 is neither 0 nor an integer of at least 2"),
         ({"train__folds": 3}, "train.folds 3 is more than the 1 groups of the training images"),
+        ({"train__learning_rate": math.inf}, "train.learning_rate: inf is not of type 'number'"),
+        ({"weights__sigma": math.nan}, "weights.sigma: nan is not of type 'number'"),
+        ({"ingest__pixel_size": math.inf}, "ingest.pixel_size: inf is not of type"),
         ({"train__steps": -3}, "train.steps: -3 is less than the minimum of 1"),
         ({"samples": "nowhere.tsv"}, "nowhere.tsv, which does not exist"),
         ({"network": "nowhere.json"}, "nowhere.json, which does not exist"),
@@ -98,7 +102,13 @@ def test_a_group_may_not_straddle_two_splits(tmp_path):
 
 @pytest.mark.parametrize(
     ("cell", "sentence"),
-    [("0,25", "pixel_size: '0,25' is not of type"), ("2,1", "'2,1' is not of"), ("2,0,1", "pixel_size.1: 0 is less")],
+    [
+        ("0,25", "pixel_size: '0,25' is not of type"),
+        ("2,1", "'2,1' is not of"),
+        ("2,0,1", "pixel_size.1: 0 is less"),
+        ("inf", "pixel_size: inf is not of type"),
+        ("2,nan,1", "pixel_size.1: nan is not of type"),
+    ],
 )
 def test_a_pixel_size_is_one_number_or_three(tmp_path, cell, sentence):
     _, problems = project(tmp_path, f"sample\tpath\tlabels\tsplit\tpixel_size\nt\ta.tif\ta-truth.tif\ttrain\t{cell}\n")

@@ -151,6 +151,8 @@ def test_a_given_distance_of_planes_contradicts_only_what_a_file_says(own):
     if own != 1.0:
         with pytest.raises(ValueError, match=r"a: pixel_size is 3 x 0.25 x 0.25 µm along z, y, x, the file says 2 x"):
             chosen(one, pixel_size=[3.0, 0.25, 0.25])
+    plane = lazy("a", np.zeros((1, 40, 50), np.uint8), "zyx", (own, 0.25, 0.25))
+    assert chosen(plane, pixel_size=[3.0, 0.25, 0.25]).pixel_size == (3.0, 0.25, 0.25)
 
 
 def pyramid(folder, kind, levels):

@@ -258,14 +258,14 @@ class TestRows:
             write(f"truth/{name}.tif", labels)
         arguments = ["--images", "*.tif", "--labels", "truth"]
         init(*arguments, "--pixel-size", "0.25")
-        assert "planes of 2 volumes count as 1 µm apart" in capsys.readouterr().out
+        assert "how far apart the planes of 2 volumes are is unknown" in capsys.readouterr().out
         Path("my/samples.tsv").unlink()
         samples, _ = init(*arguments, "--pixel-size", "2,0.25,0.25")
         found = {name: sample.pixel_size for sample in samples.values() for name in names(sample.files)}
         assert found == {"plain.tif": [2, 0.25, 0.25], "plane.tif": [2, 0.25, 0.25], "voxel.tif": None}
-        assert "1 µm apart" not in capsys.readouterr().out
+        assert "how far apart" not in capsys.readouterr().out
 
-    @pytest.mark.parametrize("wrong", ["0,25", "2,0,0.25", "small"])
+    @pytest.mark.parametrize("wrong", ["0,25", "2,0,0.25", "inf", "nan,1,1", "small"])
     def test_size_that_is_none(self, wrong, capsys):
         with pytest.raises(SystemExit):
             main(["init", "my", "--images", "data", "--pixel-size", wrong])
@@ -328,7 +328,7 @@ class TestGuesses:
             ("raw", "label", "train"),
             ("raw", "label", "test"),
         }
-        assert "planes of 2 volumes count as 1 µm apart" in capsys.readouterr().out
+        assert "how far apart the planes of 2 volumes are is unknown" in capsys.readouterr().out
 
     def test_channels_are_named_to_choose_from(self):
         tifffile.imwrite(

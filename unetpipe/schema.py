@@ -1,14 +1,19 @@
 """What a JSON Schema has against a value, in sentences that say what to do."""
 
 import difflib
+import math
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import yaml
 from jsonschema import Draft202012Validator
+from jsonschema.validators import extend
 
 SCHEMAS = Path(__file__).parents[1] / "workflow" / "schemas"
+TYPES = Draft202012Validator.TYPE_CHECKER
+FINITE = TYPES.redefine("number", lambda _, value: TYPES.is_type(value, "number") and math.isfinite(value))
+Validator = extend(Draft202012Validator, type_checker=FINITE)  # infinity and NaN are within any limits
 
 
 def check_schema(content: dict, schema: str) -> Iterator[str]:
@@ -30,8 +35,8 @@ def check_schema(content: dict, schema: str) -> Iterator[str]:
 
 
 @cache  # a sheet has a row for each of thousands of slides
-def _validator(schema: str) -> Draft202012Validator:
-    return Draft202012Validator(load_schema(schema))
+def _validator(schema: str):
+    return Validator(load_schema(schema))
 
 
 def load_schema(schema: str) -> dict:

@@ -1,6 +1,7 @@
 """Commands for a project as a whole: its beginning, and its run."""
 
 import argparse
+import math
 import os
 import shlex
 import shutil
@@ -89,7 +90,8 @@ def _init(options) -> None:
         print(f"{said}; until then, columns in µm stay empty")
     if begun.unspaced:
         said = "write z,y,x in the column pixel_size, or begin with --pixel-size Z,Y,X"
-        print(f"planes of {begun.unspaced} volumes count as 1 µm apart; if they are not, {said}")
+        taken = "they count as 1 µm apart, or as a pixel is long where that is unknown too"
+        print(f"how far apart the planes of {begun.unspaced} volumes are is unknown: {taken}; {said}")
     _say_written(begun)
     _, problems = load_project(settings, options.project)
     if problems:
@@ -100,7 +102,7 @@ def _init(options) -> None:
 def _sizes(text: str) -> tuple[float, ...]:
     with suppress(ValueError):
         sizes = tuple(map(float, text.split(",")))
-        if len(sizes) in (1, 3) and min(sizes) > 0:
+        if len(sizes) in (1, 3) and all(0 < size < math.inf for size in sizes):
             return sizes
     raise argparse.ArgumentTypeError(f"{text!r} is neither one number above 0 nor three, Z,Y,X")
 

@@ -45,7 +45,8 @@ def chosen(
 def _with_pixel_size(series: Series, pixel_size: float | Sequence[float], *, override: bool) -> Series:
     depth, *plane = series.pixel_size or (UNKNOWN_DEPTH,)
     z, y, x = given = pixel_size if isinstance(pixel_size, Sequence) else (depth, pixel_size, pixel_size)
-    said = (z if depth == UNKNOWN_DEPTH else depth, *(plane or (y, x)))
+    flat = series.shape[2] == 1  # what it says of a distance of planes means nothing
+    said = (z if flat or depth == UNKNOWN_DEPTH else depth, *(plane or (y, x)))
     if not override and any(abs(mine / theirs - 1) > SAME for mine, theirs in zip(given, said, strict=True)):
         raise ValueError(
             f"{series.name}: pixel_size is {_spelt(given)} µm along z, y, x, the file says {_spelt(said)} µm; take it "
