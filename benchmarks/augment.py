@@ -14,10 +14,11 @@ import numpy as np
 import torch
 
 from unetpipe.augment import Augmentation, sampling_field
+from unetpipe.cells import count_kinds
 from unetpipe.geometry import tile_sides
 from unetpipe.loss import weighted_cross_entropy
 from unetpipe.network import UNet, channels_last
-from unetpipe.places import Places, count_kinds
+from unetpipe.places import Places
 from unetpipe.sampling import sample
 from unetpipe.tiles import Drawing, Held, Material, draw_batch
 

@@ -22,9 +22,11 @@ from unetpipe.device import choose_device, choose_precision
 from unetpipe.ingest import ingest
 from unetpipe.mask import write_mask
 from unetpipe.network import UNet, channels_last
-from unetpipe.overlap_tile import Predictor, read_block
-from unetpipe.predict import predict_part, publish_probabilities
+from unetpipe.overlap_tile import read_block
 from unetpipe.predict.job import open_job, units, worth_compiling
+from unetpipe.predict.part import predict_part
+from unetpipe.predict.publish import publish_probabilities
+from unetpipe.predictor import Predictor
 from unetpipe.saved import load_network, save_network
 from unetpipe.store import open_array, read_attributes
 

@@ -12,10 +12,11 @@ import torch
 from scipy import ndimage
 
 from unetpipe.augment import Augmentation
+from unetpipe.cells import count_kinds
 from unetpipe.geometry import tile_sides
 from unetpipe.loss import weighted_cross_entropy
 from unetpipe.network import UNet
-from unetpipe.places import Places, count_kinds
+from unetpipe.places import Places
 from unetpipe.store import create_array, write_region
 from unetpipe.tiles import Drawing, Held, Material, Stored, batches
 

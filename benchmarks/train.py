@@ -20,11 +20,12 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from unetpipe.augment import Augmentation
+from unetpipe.cells import count_kinds
 from unetpipe.device import be_deterministic, choose_device, choose_precision
 from unetpipe.fitting import Choices
 from unetpipe.geometry import tile_sides
 from unetpipe.network import UNet, laid_out
-from unetpipe.places import Places, count_kinds
+from unetpipe.places import Places
 from unetpipe.tiles import Drawing, Held, Material
 from unetpipe.train.loop import Run, optimise
 from unetpipe.watch import Watch

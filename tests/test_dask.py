@@ -24,8 +24,8 @@ from unetpipe.label import write_objects
 from unetpipe.mask import write_mask
 from unetpipe.measure import write_measurements
 from unetpipe.network import UNet
-from unetpipe.predict import predict_part, publish_probabilities
-from unetpipe.predict.part import Networks
+from unetpipe.predict.part import Networks, predict_part
+from unetpipe.predict.publish import publish_probabilities
 from unetpipe.readers import open_series
 from unetpipe.saved import save_network
 from unetpipe.scheduling import breadth, compute, scheduled

@@ -19,6 +19,7 @@ LAYERS = [
         "ranks",
         "watch",
         "places",
+        "cells",
         "optimiser",
         "sampling",
         "distances",
@@ -49,6 +50,7 @@ LAYERS = [
         "outlines",
         "needs",
         "gpus",
+        "overlap_tile",
         "components",
         "tables",
     },
@@ -56,7 +58,7 @@ LAYERS = [
         "config",
         "pyramid",
         "tiles",
-        "overlap_tile",
+        "predictor",
         "scoring",
         "inspection",
         "pretrained",
@@ -106,6 +108,14 @@ def test_every_room_has_a_layer():
 
 def test_the_library_is_light():
     code = "import sys, unetpipe; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_only_jobs_with_a_network_wait_for_torch():
+    scripts = {path.stem: path for path in (ROOT / "workflow" / "scripts").glob("*.py")}
+    assert {"train", "predict_part"} < scripts.keys()
+    rooms = {name for script in scripts.keys() - {"train", "predict_part"} for name in imported(scripts[script])}
+    code = f"import sys, {', '.join(sorted(rooms))}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scenes import prepare
 
-from unetpipe.places import NEAR, Places, cell_side, count_kinds
+from unetpipe.cells import NEAR, cell_side, count_kinds
+from unetpipe.places import Places
 from unetpipe.store import open_array
 
 CELL = 8

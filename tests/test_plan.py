@@ -35,7 +35,7 @@ RULES = {"ingest", "truth", "mask", "weights", "label", "measure", "score"}
 COSTS = Costs(1.0, 2.0, dict.fromkeys(RULES, 1e-6), 0.5, 0.25)
 PEAK = """
 import json, sys
-from unetpipe.predict import predict_part
+from unetpipe.predict.part import predict_part
 call = json.loads(sys.argv[1])
 predict_part(*call.pop("paths"), **call)
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
@@ -160,7 +160,7 @@ def test_blocks_and_steps_cost_what_was_measured(project):
     lines = {(one.sample, one.rule): one for one in plan_of(project).lines(COSTS)}
     assert lines["slide", "predict"].work == "10 blocks at most"  # 3 x 3, and one that checks a seam
     views = {(one.sample, one.rule): one for one in plan_of(project, predict={"views": 8}).lines(COSTS)}
-    starts = 3 * COSTS.heavy_start  # two parts, and what publishes them
+    starts = 2 * COSTS.heavy_start + COSTS.start  # two parts, and what publishes them
     assert views["slide", "predict"].seconds - starts == pytest.approx(8 * (lines["slide", "predict"].seconds - starts))
     folds = {(one.sample, one.rule): one for one in plan_of(project, train={"folds": 3}).lines(COSTS)}
     assert folds["all", "train"].jobs == 3

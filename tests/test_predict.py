@@ -14,8 +14,10 @@ from scenes import prepare
 from unetpipe.geometry import blocks as cut
 from unetpipe.manifest import read_json
 from unetpipe.network import UNet
-from unetpipe.overlap_tile import Predictor, read_mirrored
-from unetpipe.predict import predict_part, publish_probabilities
+from unetpipe.overlap_tile import read_mirrored
+from unetpipe.predict.part import predict_part
+from unetpipe.predict.publish import publish_probabilities
+from unetpipe.predictor import Predictor
 from unetpipe.saved import load_network, save_network
 from unetpipe.store import read_attributes
 from unetpipe.train import train

@@ -15,13 +15,15 @@ import torch
 from scenes import prepare
 
 from unetpipe.network import UNet
-from unetpipe.predict import part, predict_part, publish_probabilities
+from unetpipe.predict import part
+from unetpipe.predict.part import predict_part
+from unetpipe.predict.publish import publish_probabilities
 from unetpipe.saved import save_network
 
 DRIVER = """
 import json, sys, time
 import unetpipe.predict.part as part
-from unetpipe.overlap_tile import Predictor
+from unetpipe.predictor import Predictor
 call, counter, pause = json.loads(sys.argv[1])
 network = Predictor.__call__
 

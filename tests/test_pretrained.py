@@ -8,7 +8,8 @@ from scenes import prepare
 
 from unetpipe.geometry import Axis
 from unetpipe.manifest import read_json
-from unetpipe.predict import predict_part, publish_probabilities
+from unetpipe.predict.part import predict_part
+from unetpipe.predict.publish import publish_probabilities
 from unetpipe.pretrained import PretrainedUNet, find_weights, import_timm
 from unetpipe.saved import load_network, save_network
 from unetpipe.store import open_array

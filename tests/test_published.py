@@ -11,7 +11,8 @@ from unetpipe.label import write_objects
 from unetpipe.locks import held
 from unetpipe.mask import write_mask
 from unetpipe.network import UNet
-from unetpipe.predict import predict_part, publish_probabilities
+from unetpipe.predict.part import predict_part
+from unetpipe.predict.publish import publish_probabilities
 from unetpipe.saved import save_network
 from unetpipe.truth import write_truth
 from unetpipe.weights import write_weights

@@ -15,7 +15,8 @@ from unetpipe.label import write_objects
 from unetpipe.mask import write_mask
 from unetpipe.network import UNet
 from unetpipe.outlines import outline
-from unetpipe.predict import predict_part, publish_probabilities
+from unetpipe.predict.part import predict_part
+from unetpipe.predict.publish import publish_probabilities
 from unetpipe.readers import open_series
 from unetpipe.readers.chosen import chosen
 from unetpipe.readers.rescaled import nearest, rescaled

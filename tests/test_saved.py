@@ -5,7 +5,8 @@ import torch
 
 from unetpipe.manifest import read_json, write_json
 from unetpipe.network import UNet
-from unetpipe.saved import axes_of, load_network, save_network
+from unetpipe.notes import axes_of
+from unetpipe.saved import load_network, save_network
 
 NETWORKS = [
     {"depth": 2, "channels": 2, "classes": 3, "normalise": True},

@@ -10,7 +10,9 @@ from scenes import prepare
 from unetpipe.geometry import Axis
 from unetpipe.network import UNet
 from unetpipe.overlap_tile import grid, read_block, volume_blocks, written
-from unetpipe.predict import part, predict_part, publish_probabilities
+from unetpipe.predict import part
+from unetpipe.predict.part import predict_part
+from unetpipe.predict.publish import publish_probabilities
 from unetpipe.saved import save_network
 from unetpipe.seams import NOTABLE, across, chosen
 from unetpipe.store import read_attributes

@@ -11,7 +11,8 @@ from unetpipe.augment import Augmentation
 from unetpipe.ingest import ingest
 from unetpipe.label import write_objects
 from unetpipe.mask import write_mask
-from unetpipe.predict import predict_part, publish_probabilities
+from unetpipe.predict.part import predict_part
+from unetpipe.predict.publish import publish_probabilities
 from unetpipe.revisions import REVISIONS
 from unetpipe.score import write_scores
 from unetpipe.train import train

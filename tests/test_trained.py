@@ -17,7 +17,8 @@ from unetpipe.cli import main
 from unetpipe.ingest import ingest
 from unetpipe.mask import write_mask
 from unetpipe.network import UNet
-from unetpipe.predict import predict_part, publish_probabilities
+from unetpipe.predict.part import predict_part
+from unetpipe.predict.publish import publish_probabilities
 from unetpipe.saved import save_network
 from unetpipe.store import open_array, read_attributes
 

@@ -17,7 +17,8 @@ from unetpipe.label import write_objects
 from unetpipe.manifest import read_json
 from unetpipe.measure import write_measurements
 from unetpipe.network import UNet
-from unetpipe.predict import predict_part, publish_probabilities
+from unetpipe.predict.part import predict_part
+from unetpipe.predict.publish import publish_probabilities
 from unetpipe.saved import save_network
 from unetpipe.score import write_scores
 from unetpipe.store import open_array

@@ -49,7 +49,7 @@ def prediction_memory(
     axes
         Of the network.
     block, planes : int
-        See `predict.predict_part`.
+        See `predict.part.predict_part`.
     channels : int
         Of the image.
     workers : int

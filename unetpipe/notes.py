@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from unetpipe.geometry import Axis
 from unetpipe.manifest import read_json
 
 SCALE = 1.25  # times the pixel size of the training images that an image's may be, and the inverse
@@ -37,6 +38,11 @@ def _read_note(path: str) -> dict:
 def _kind(note: dict) -> dict:
     arguments = {name: note["arguments"][name] for name in ("channels", "classes")}
     return arguments | {name: note[name] for name in ("axes", "precision")}
+
+
+def axes_of(note: dict) -> tuple[Axis, ...]:
+    """Halo and valid sizes along each axis, from the JSON of a network."""
+    return tuple(Axis(*axis) for axis in note["axes"])
 
 
 class Expected(NamedTuple):

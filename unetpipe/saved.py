@@ -5,9 +5,9 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from unetpipe.geometry import Axis
 from unetpipe.manifest import file_digest, read_json, write_bytes, write_json
 from unetpipe.network import Network, UNet
+from unetpipe.notes import axes_of
 from unetpipe.pretrained import PretrainedUNet
 
 
@@ -53,8 +53,3 @@ def load_network(path: str | Path) -> tuple[Network, dict]:
 def rebuild(arguments: dict) -> Network:
     """A network of these arguments, with random weights."""
     return PretrainedUNet(**arguments) if "backbone" in arguments else UNet(**arguments)
-
-
-def axes_of(note: dict) -> tuple[Axis, ...]:
-    """Halo and valid sizes along each axis, from the JSON of a network."""
-    return tuple(Axis(*axis) for axis in note["axes"])

@@ -56,7 +56,7 @@ class Stored(NamedTuple):
     image: Any  # Zarr array (t, c, z, y, x)
     target: Any  # Zarr array (t, z, y, x)
     border: Any  # likewise
-    index: Any  # likewise (t, kinds, z, y, x), see `places.count_kinds`
+    index: Any  # likewise (t, kinds, z, y, x), see `cells.count_kinds`
     front: tuple[int, slice]  # its time point and slices
     statistics: dict
     scale: float

@@ -10,8 +10,9 @@ from unetpipe.halving import halve
 from unetpipe.ingest import ingest
 from unetpipe.mask import coarse_level, look, write_mask
 from unetpipe.notes import read_notes
-from unetpipe.overlap_tile import Predictor, predict_volume
-from unetpipe.predict import predict_part, publish_probabilities
+from unetpipe.predict.part import predict_part
+from unetpipe.predict.publish import publish_probabilities
+from unetpipe.predictor import Predictor, predict_volume
 from unetpipe.readers import open_series
 from unetpipe.saved import load_network
 
@@ -47,7 +48,7 @@ def predict_file(
     contrast
         See `mask.write_mask`.
     block, planes, views, device, threads
-        See `predict.predict_part`.
+        See `predict.part.predict_part`.
 
     Returns
     -------

@@ -12,7 +12,7 @@ from unetpipe.blocks import read_lines
 from unetpipe.geometry import relative_spacing
 from unetpipe.label import Objects, Settings
 from unetpipe.manifest import file_checksum, read_json
-from unetpipe.predict import recheck
+from unetpipe.predict.recheck import recheck
 from unetpipe.saved import load_network
 from unetpipe.store import label_path, open_array, read_attributes
 from unetpipe.tables import count_rows

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from unetpipe.blocks import Done, Ledger, Task, raise_failures, run
+from unetpipe.cells import NEAR, cell_side, count_kinds
 from unetpipe.distances import two_nearest
 from unetpipe.geometry import blocks, relative_spacing
 from unetpipe.manifest import array_digest, digest, read_json
 from unetpipe.neighbours import extreme_ids
-from unetpipe.places import NEAR, cell_side, count_kinds
 from unetpipe.revisions import REVISIONS
 from unetpipe.store import (
     IGNORED,

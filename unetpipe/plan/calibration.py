@@ -21,7 +21,8 @@ from unetpipe.label import write_objects
 from unetpipe.mask import write_mask
 from unetpipe.measure import write_measurements
 from unetpipe.network import Network, laid_out
-from unetpipe.overlap_tile import Predictor, grid
+from unetpipe.overlap_tile import grid
+from unetpipe.predictor import Predictor
 from unetpipe.score import write_scores
 from unetpipe.store import create_array, open_array, write_group
 from unetpipe.truth import write_truth
@@ -54,7 +55,7 @@ def calibrate(config: dict, network: Network, tiles: tuple[int, int], threads: i
         Side of a training tile, pixels, and tiles a step.
     """
     torch.set_num_threads(threads)
-    light, heavy = _start("unetpipe.ingest"), _start("unetpipe.predict")
+    light, heavy = _start("unetpipe.ingest"), _start("unetpipe.predict.part")
     with tempfile.TemporaryDirectory() as folder:
         pixel = {rule: timed(work) / SIDE**2 for rule, work in _stages(Path(folder), config, threads)}
     device = choose_device("auto")

@@ -154,7 +154,7 @@ class Plan:
         held = {"channels": arguments["channels"], "workers": WORKERS}
         sides = predict["block"], predict["planes"]
         memory = prediction_memory(arguments["features"], weights, self.network.axes, *sides, **held)
-        seconds = whole * costs.call * predict["views"] * self.networks + (sample.parts + 1) * costs.heavy_start
+        seconds = whole * costs.call * predict["views"] * self.networks + sample.parts * costs.heavy_start + costs.start
         disk = size.pixels * (arguments["classes"] - 1)
         return Line(sample.name, "predict", sample.parts + 1, f"{calls} blocks at most", memory, disk, seconds)
 

@@ -8,10 +8,9 @@ from typing import NamedTuple
 from unetpipe.geometry import Axis, Block
 from unetpipe.manifest import read_json
 from unetpipe.needs import block_side
-from unetpipe.notes import check_image, expected_by, read_notes
+from unetpipe.notes import axes_of, check_image, expected_by, read_notes
 from unetpipe.overlap_tile import holds_tissue, volume_blocks
 from unetpipe.revisions import REVISIONS
-from unetpipe.saved import axes_of
 from unetpipe.seams import Window, across, chosen
 from unetpipe.store import label_path, open_array, read_attributes
 

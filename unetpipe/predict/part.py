@@ -18,8 +18,9 @@ from unetpipe.device import choose_device, choose_precision
 from unetpipe.gpus import granted
 from unetpipe.manifest import array_digest, digest
 from unetpipe.needs import WORKERS, prediction_memory
-from unetpipe.overlap_tile import Predictor, read_block, written
+from unetpipe.overlap_tile import read_block, written
 from unetpipe.predict.job import Job, Unit, open_job, seam_name, seams, units, units_with_tissue, worth_compiling
+from unetpipe.predictor import Predictor
 from unetpipe.saved import load_network
 from unetpipe.scheduling import elsewhere
 from unetpipe.seams import Window, compare
@@ -63,7 +64,7 @@ def predict_part(
         Side of what one network call writes, and its depth in volumes, pixels: multiples of the
         network's stride, `block` also of the chunk, or "auto", see `needs.block_side`.
     views : int
-        See `Predictor`.
+        See `predictor.Predictor`.
     device, threads
         Where and with how many threads to compute.
 
@@ -126,7 +127,7 @@ class Networks:
             return self.made
 
     def __call__(self, grey_CZYX: np.ndarray, *, rare: bool = False) -> np.ndarray:
-        """See `Predictor`."""
+        """See `predictor.Predictor`."""
         return self.ready()(grey_CZYX, rare=rare)
 
 

@@ -12,7 +12,7 @@ from skimage.measure import label
 
 from unetpipe.neighbours import close_gaps
 from unetpipe.network import Network
-from unetpipe.overlap_tile import Predictor, predict_volume
+from unetpipe.predictor import Predictor, predict_volume
 from unetpipe.ranks import everyone, rank, size
 from unetpipe.scoring import Compared, score_at_half
 from unetpipe.store import label_path, open_array, read_attributes

@@ -1,5 +1,5 @@
 from unetpipe.log import log_to
-from unetpipe.predict import publish_probabilities
+from unetpipe.predict.publish import publish_probabilities
 
 log_to(snakemake.log[0])
 publish_probabilities(

@@ -1,5 +1,5 @@
 from unetpipe.log import log_to
-from unetpipe.predict import predict_part
+from unetpipe.predict.part import predict_part
 from unetpipe.scheduling import scheduled
 
 log_to(snakemake.log[0])
