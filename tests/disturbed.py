@@ -42,8 +42,10 @@ STAGES = {
     "mask": Stage("mask:write_mask", (IMAGE, TISSUE), {**WORKERS, "contrast": 0}),
     "weights": Stage("weights:write_weights", (IMAGE, TRUTH, WEIGHTS), WORKERS),
     "train": Stage("train:train", ([IMAGE], [TISSUE], [WEIGHTS], NETWORK), LEARN),
-    "predict_part": Stage("predict:predict_part", (IMAGE, TISSUE, [NETWORK], PART), {**PREDICTED, "store": STORE}, 3),
-    "predict": Stage("predict:publish_probabilities", (IMAGE, TISSUE, [NETWORK], STORE), PREDICTED),
+    "predict_part": Stage(
+        "predict.part:predict_part", (IMAGE, TISSUE, [NETWORK], PART), {**PREDICTED, "store": STORE}, 3
+    ),
+    "predict": Stage("predict.publish:publish_probabilities", (IMAGE, TISSUE, [NETWORK], STORE), PREDICTED),
     "label": Stage("label:write_objects", (IMAGE, STORE, OBJECTS), WORKERS),
     "measure": Stage("measure:write_measurements", (IMAGE, STORE, OBJECTS, TABLE, OUTLINES), WORKERS),
     "table_csv": Stage("tables:write_csv", (TABLE, "objects/s.csv.gz"), {}),
