@@ -138,6 +138,8 @@ def process(folder: Path, count: int) -> None:
     begun = time.monotonic()
     print(f"{count} images of {SIDE} x {SIDE} pixels as one sample: {said(*run(folder))}")
     print(f"  {1000 * (time.monotonic() - begun) / count:.1f} ms an image in all")
+    log = (folder / "logs" / "predict" / "plate-0.log").read_text()
+    print(f"  {1000 * float(re.findall(r'network ([0-9.]+) s', log)[-1]) / count:.1f} ms of them in the network")
     for path in sorted((folder / "results" / "benchmarks").rglob("*.tsv")):
         with open(path) as file:
             (row,) = csv.DictReader(file, delimiter="\t")

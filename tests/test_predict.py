@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scenes import prepare
 
 from unetpipe.geometry import blocks as cut
-from unetpipe.manifest import read_json
+from unetpipe.manifest import read_json, write_json
 from unetpipe.network import UNet
 from unetpipe.overlap_tile import read_mirrored
 from unetpipe.predict.part import predict_part
@@ -218,9 +218,12 @@ def test_wrong_channels_are_refused(made, tmp_path):
 def test_blocks_without_tissue_are_skipped_and_counted(made, tmp_path):
     copy = tmp_path / "images" / "s.ome.zarr"
     shutil.copytree(Path(made["image"]).parent, copy)
-    tissue = zarr.open_array(copy / "0" / "labels" / "tissue" / str(read_json(made["tissue"])["series"][0]["level"]))
+    note = read_json(made["tissue"])
+    tissue = zarr.open_array(copy / "0" / "labels" / "tissue" / str(note["series"][0]["level"]))
     tissue[...] = 0
-    changed = {**made, "image": str(copy / "zarr.json")}
+    note["series"][0]["fraction"] = 0.0
+    write_json(tmp_path / "tissue.json", note)
+    changed = {**made, "image": str(copy / "zarr.json"), "tissue": str(tmp_path / "tissue.json")}
     store = predict(changed, tmp_path)
     assert read_attributes(store / "zarr.json")["blocks"] == {"computed": 1, "no tissue": 12}
     assert not arrays(store)[0].any()

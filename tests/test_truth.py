@@ -8,7 +8,7 @@ from scenes import SIDES, prepare
 from skimage.measure import label
 
 from unetpipe.ingest import ingest
-from unetpipe.mask import statistics, tissue
+from unetpipe.mask import Tissue, statistics, tissue
 from unetpipe.truth import classes_of, write_truth
 from unetpipe.weights import border_weight, open_gaps
 
@@ -91,6 +91,15 @@ def test_flat_glass_is_no_tissue():
     assert found[110:190, 110:190].all()
     assert not found[:80].any()
     assert tissue(plane, contrast=0, window=9, margin=0).all()
+
+
+def test_a_pixel_is_tissue_where_the_pixel_of_the_coarse_level_is():
+    where = np.random.default_rng(0).random((2, 3, 7, 5)) > 0.5
+    found = Tissue.of(where, 2, {})
+    whole = where.repeat(4, axis=2).repeat(4, axis=3)
+    for region in (np.s_[0:2, 1:3, 0:27, 0:18], np.s_[1:2, 2:3, 5:14, 3:4]):
+        np.testing.assert_array_equal(found.read(region), whole[region])
+    assert found.numbers == {"fraction": where.mean()}
 
 
 def test_statistics_are_those_inside():

@@ -156,8 +156,7 @@ class Components:
         found = list(surveys.values())
         ends = np.cumsum([0, *(len(survey.sizes) for survey in found)])
         total = int(ends[-1])
-        graph = coo_array((np.ones(len(pairs[0]), dtype=bool), tuple(pairs)), shape=(total, total))
-        n, root = connected_components(graph, directed=False) if total else (0, np.zeros(0, dtype=np.int64))
+        n, root = _joined(total, pairs)
         self.sizes = np.zeros(n, dtype=np.int64)
         np.add.at(self.sizes, root, np.concatenate([survey.sizes for survey in found]))
         self.first = np.full(n, np.iinfo(np.int64).max)
@@ -223,6 +222,14 @@ class Components:
                 rim = np.frombuffer(zlib.decompress(packed), LABEL).reshape(shape)
                 return rim[(*source[:axis], here, *source[axis + 1 :])]
         return None
+
+
+def _joined(total: int, pairs: np.ndarray) -> tuple[int, np.ndarray]:
+    """How many components so many labels are, and the number of each one's."""
+    if not pairs.size:
+        return total, np.arange(total)
+    graph = coo_array((np.ones(len(pairs[0]), dtype=bool), tuple(pairs)), shape=(total, total))
+    return connected_components(graph, directed=False)
 
 
 def _sizes_and_first(local: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

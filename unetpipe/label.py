@@ -3,8 +3,10 @@
 import logging
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
+from math import prod
+from operator import le
 from pathlib import Path
-from threading import Lock
+from threading import Lock, local
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +17,7 @@ from unetpipe.geometry import relative_spacing
 from unetpipe.neighbours import close_gaps
 from unetpipe.pyramid import Pyramid, write_pyramids
 from unetpipe.revisions import REVISIONS
+from unetpipe.scheduling import elsewhere
 from unetpipe.splitting import Pieces
 from unetpipe.store import (
     label_path,
@@ -28,6 +31,7 @@ from unetpipe.store import (
 
 logger = logging.getLogger(__name__)
 FACES, CORNERS = 1, 3
+latest = local()  # what `_probability` gave to each thread
 
 
 class Settings(NamedTuple):
@@ -93,11 +97,15 @@ def write_objects(
             )
             for e in entries
         }
-        _count(found, ledger, failures)
-        counts = {path: ledger.finished[f"{path} components"]["note"] for path in found.keys() - failures}
-        counted = [entry for entry in entries if entry["path"] in counts]
-        pyramids = [_pyramid(store, e, found[e["path"]], id_type(counts[e["path"]])) for e in counted]
+        large = {path: objects for path, objects in found.items() if elsewhere() or not objects.small}
+        counts = _count(large, ledger, failures)
+        pyramids = [
+            _pyramid(store, e, found[e["path"]], id_type(counts.get(e["path"], 0)))
+            for e in entries
+            if e["path"] not in failures
+        ]
         digests = write_pyramids(pyramids, ledger, failures, workers=workers)
+        counts = _count({path: found[path] for path in found.keys() - failures}, ledger, failures)
         raise_failures(sample, failures)
         shards, series = ledger.shards(), []
         for entry, pyramid in zip(entries, pyramids, strict=True):
@@ -110,16 +118,19 @@ def write_objects(
         logger.info("%d objects in %s", sum(entry["objects"] for entry in series), sample)
 
 
-def _count(found: "dict[str, Objects]", ledger: Ledger, failures: dict[str, Exception]) -> None:
+def _count(found: "dict[str, Objects]", ledger: Ledger, failures: dict[str, Exception]) -> dict[str, int]:
     """Find the objects of one series after the other, unless the ledger knows how many there are."""
+    counts = {}
     for path, objects in found.items():
         name = f"{path} components"
-        if name not in ledger.finished:
-            try:
+        try:
+            if name not in ledger.finished:
                 ledger.record(name, Done(note=objects.count()))
-            except Exception as error:
-                logger.exception("series %s: %s", path, error)  # noqa: TRY401 - the terminal gets no traceback
-                failures[path] = error
+            counts[path] = ledger.finished[name]["note"]
+        except Exception as error:
+            logger.exception("series %s: %s", path, error)  # noqa: TRY401 - the terminal gets no traceback
+            failures[path] = error
+    return counts
 
 
 class Objects:
@@ -145,6 +156,11 @@ class Objects:
         self.settings, self.workers = settings, workers
         self.reach = 2 * settings.expand + 1 if settings.expand else 0  # pixels that decide how objects grow
         self.lock = Lock()
+
+    @property
+    def small(self) -> bool:
+        """Whether the thread that writes the only block may find them: 32 bits are enough for any ids of theirs."""
+        return all(map(le, self.shape, self.block)) and id_type(prod(self.shape)) == np.uint32
 
     @cached_property
     def _found(self) -> tuple[int, Callable]:
@@ -212,9 +228,12 @@ class Objects:
 
 
 def _probability(array, region: Region) -> np.ndarray:
-    """Of the classes but the background together, x 255."""
-    t, z, y, x = region
-    return array[t, :, z, y, x].sum(axis=1, dtype=np.uint32)
+    """Of the classes but the background together, x 255; a thread asks several times in a row for that of one block."""
+    if getattr(latest, "asked", None) != (id(array), region):
+        t, z, y, x = region
+        latest.array, latest.asked = array, (id(array), region)
+        latest.values = array[t, :, z, y, x].sum(axis=1, dtype=np.uint32)
+    return latest.values
 
 
 def _foreground(array, threshold: float, region: Region) -> np.ndarray:

@@ -26,7 +26,12 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 def write_json(path: str | Path, content: Any, *, flush: bool = True) -> None:
     """Write a JSON file, keys sorted, as `write_bytes` does."""
-    write_bytes(path, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode(), flush=flush)
+    write_bytes(path, json_bytes(content), flush=flush)
+
+
+def json_bytes(content: Any) -> bytes:
+    """JSON as it stands in files: keys sorted, a line for each."""
+    return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()
 
 
 def write_bytes(path: str | Path, content: bytes, *, flush: bool = True) -> None:

@@ -1,10 +1,12 @@
 """Finds where there is anything to see, and the grey values there: the tissue label and its statistics."""
 
 import logging
+import zlib
 from collections.abc import Sequence
-from functools import partial
 from itertools import product
+from math import prod
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
@@ -39,9 +41,10 @@ def tissue(plane: np.ndarray, *, contrast: float, window: int, margin: int) -> n
     """
     if contrast == 0:
         return np.ones(plane.shape[1:], dtype=bool)
-    deviation = np.stack([_local_deviation(channel.astype(np.float64), window) for channel in plane])
-    strongest = np.percentile(deviation, 99, axis=(1, 2), keepdims=True)
-    found = (deviation > contrast * strongest).any(axis=0)
+    found = np.zeros(plane.shape[1:], dtype=bool)
+    for channel in plane:
+        deviation = _local_deviation(channel.astype(np.float64), window)
+        found |= deviation > contrast * np.percentile(deviation, 99)
     return ndimage.maximum_filter(found, size=2 * margin + 1) if margin else found
 
 
@@ -126,22 +129,14 @@ def write_mask(
     with Ledger(store, "tissue", key) as ledger:
         failures: dict[str, Exception] = {}
         found = [_look(store, entry, drawn, **settings) for entry, drawn in zip(entries, regions, strict=True)]
-        pyramids = [
-            _pyramid(store, entry, coarse, level) for entry, (coarse, level, _) in zip(entries, found, strict=True)
-        ]
+        pyramids = [_pyramid(store, entry, seen) for entry, seen in zip(entries, found, strict=True)]
         digests = write_pyramids(pyramids, ledger, failures, workers=workers)
         raise_failures(sample, failures)
         for entry in entries:
             publish_label(store, entry, "tissue", levels=entry["levels"], note={"revision": REVISIONS["mask"]})
         series = [
-            {
-                "path": entry["path"],
-                "digest": digests[pyramid.folder],
-                "level": level,
-                "fraction": float(coarse.mean()),
-                **numbers,
-            }
-            for entry, pyramid, (coarse, level, numbers) in zip(entries, pyramids, found, strict=True)
+            {"path": entry["path"], "digest": digests[pyramid.folder], "level": seen.level, **seen.numbers}
+            for entry, pyramid, seen in zip(entries, pyramids, found, strict=True)
         ]
         note = {"sample": sample, "revision": REVISIONS["mask"], "settings": settings}
         publish_manifest(output, store, {**note, "series": series})
@@ -162,14 +157,40 @@ def _regions(roi: Sequence[str], entries: list[dict], sample: str) -> list:
     return [read_regions(path) for path in roi] or [None] * len(entries)
 
 
-def _look(store: Path, entry: dict, regions: list | None, **settings) -> tuple[np.ndarray, int, dict]:
-    """Tissue (t, z, y, x), and statistics, at the finest level that is looked at as a whole."""
+class Tissue(NamedTuple):
+    """Where it is in one series, packed: a sample has thousands of them."""
+
+    planes: dict[tuple[int, int], bytes]  # by t and z
+    sides: tuple[int, int]  # of a plane
+    level: int  # at which it was found
+    numbers: dict  # statistics, and the share of tissue
+
+    @classmethod
+    def of(cls, where: np.ndarray, level: int, numbers: dict) -> "Tissue":
+        """From the tissue of a level, (t, z, y, x) bool."""
+        planes = {place: zlib.compress(np.packbits(where[place]).tobytes(), 1) for place in np.ndindex(where.shape[:2])}
+        return cls(planes, where.shape[2:], level, {"fraction": float(where.mean()), **numbers})
+
+    def read(self, region) -> np.ndarray:
+        """Of a region of the full resolution, bool."""
+        t, z, y, x = region
+        rows, columns = (np.arange(part.start, part.stop) >> self.level for part in (y, x))
+        window = rows[:, None], columns
+        return np.array([[self._plane(i, k)[window] for k in range(z.start, z.stop)] for i in range(t.start, t.stop)])
+
+    def _plane(self, t: int, z: int) -> np.ndarray:
+        bits = np.frombuffer(zlib.decompress(self.planes[t, z]), np.uint8)
+        return np.unpackbits(bits, count=prod(self.sides)).reshape(self.sides)
+
+
+def _look(store: Path, entry: dict, regions: list | None, **settings) -> Tissue:
+    """Tissue and statistics, at the finest level that is looked at as a whole."""
     level = coarse_level(entry["shape"], entry["chunk"])
     pixels = open_array(store / entry["path"] / str(level))[...]
     y, x = entry["origin"]["steps"] if entry["origin"] else (1.0, 1.0)
     drawn = inside(regions, pixels.shape[-2:], (y * 2**level, x * 2**level)) if regions else None
     where, numbers = look(pixels, level, drawn, **settings)
-    return where, level, numbers
+    return Tissue.of(where, level, numbers)
 
 
 def coarse_level(shape: Sequence[int], chunk: int) -> int:
@@ -204,21 +225,15 @@ def look(
     return where, statistics(pixels, where, percentiles)
 
 
-def _pyramid(store: Path, entry: dict, coarse: np.ndarray, level: int) -> Pyramid:
+def _pyramid(store: Path, entry: dict, seen: Tissue) -> Pyramid:
     shape = (entry["shape"][0], *entry["shape"][2:])
     return Pyramid(
         entry["path"],
         label_path(store, entry["path"], "tissue"),
         level_shapes(shape, entry["chunk"]),
         np.dtype(np.uint8),
-        partial(_enlarged, coarse, level),
+        seen.read,
         entry["chunk"],
         entry["shard"],
         "label",
     )
-
-
-def _enlarged(coarse: np.ndarray, level: int, region) -> np.ndarray:
-    t, z, y, x = region
-    rows, columns = (np.arange(part.start, part.stop) >> level for part in (y, x))
-    return coarse[t, z][..., rows[:, None], columns]

@@ -175,10 +175,11 @@ def _scene(entry: dict, store: Path, found: Path, t: int) -> Scene:
 def _empty(entries: list[dict]) -> pd.DataFrame:
     """A table without rows that has the columns of all series."""
     nothing, group = np.ones((1, 1, 1), np.uint32), next(groups(Boxes(*ONE), PLANE))
+    kinds = {(tuple(meaning.channels), meaning.dimensions): meaning for meaning in map(Meaning.of, entries)}
     tables = []
-    for entry in entries:
-        grey, probability = np.zeros((len(entry["channels"]), 1, 1, 1)), np.zeros((1, 1, 1, 1), np.uint8)
-        tables.append(describe(group, nothing, grey, probability, Meaning.of(entry)))
+    for meaning in kinds.values():
+        grey, probability = np.zeros((len(meaning.channels), 1, 1, 1)), np.zeros((1, 1, 1, 1), np.uint8)
+        tables.append(describe(group, nothing, grey, probability, meaning))
     whole = pd.concat(tables).assign(series="", t=0, touches_edge=False)
     return whole[["series", "t", *(name for name in whole if name not in ("series", "t"))]][:0]
 

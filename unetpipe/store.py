@@ -22,7 +22,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from zarr.storage import LocalStore, MemoryStore, StorePath
 
 from unetpipe.disk import explained
-from unetpipe.manifest import flush_folder, read_json, whole_json, write_bytes, write_json
+from unetpipe.manifest import flush_folder, json_bytes, read_json, whole_json, write_bytes, write_json
 
 OME_VERSION = "0.5"
 POOL = 32  # calls at once
@@ -268,16 +268,29 @@ def label_path(store, series: str, name: str) -> Path:
 def publish_label(store, series: dict, name: str, *, levels: int, note: dict) -> None:
     """Write a label image's metadata and list it among the labels of its series."""
     folder = label_path(store, series["path"], name)
-    ome = image_metadata(name, levels, series["pixel_size"])
-    ome["image-label"] = {"version": OME_VERSION, "source": {"image": "../../"}}
-    write_group(folder, {"ome": ome, "unetpipe": note})
+    content = _label(name, levels, json.dumps(series["pixel_size"]), json.dumps(note))
+    write_bytes(folder / "zarr.json", content, flush=False)
     _list_labels(folder.parent)
+
+
+@lru_cache  # as `_metadata`
+def _label(name: str, levels: int, pixel_size: str, note: str) -> bytes:
+    """The JSON of a label image."""
+    ome = image_metadata(name, levels, json.loads(pixel_size))
+    ome["image-label"] = {"version": OME_VERSION, "source": {"image": "../../"}}
+    return json_bytes(_group({"ome": ome, "unetpipe": json.loads(note)}))
 
 
 def _list_labels(folder: Path) -> None:
     with _locked(folder):
         names = sorted(path.parent.name for path in folder.glob("*/zarr.json"))
-        write_group(folder, {"ome": {"version": OME_VERSION, "labels": names}})
+        write_bytes(folder / "zarr.json", _labels(*names), flush=False)
+
+
+@lru_cache
+def _labels(*names: str) -> bytes:
+    """The JSON of the group of labels of these names."""
+    return json_bytes(_group({"ome": {"version": OME_VERSION, "labels": names}}))
 
 
 def keep_first(folder, count: int) -> None:

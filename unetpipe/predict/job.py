@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Sequence
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,12 +86,18 @@ def units(job: Job) -> list[Unit]:
 
 def units_with_tissue(job: Job, every: list[Unit]) -> list[tuple[Unit, bool]]:
     """Each block, and whether there is anything to see in it, by the tissue at the level at which it was found."""
-    tissue = {}
-    for number, entry in enumerate(job.entries):
-        folder = label_path(job.images, entry["path"], "tissue")
-        tissue[number] = open_array(folder / str(job.statistics[number]["level"]))[...]
-    levels = [entry["level"] for entry in job.statistics]
-    return [(unit, holds_tissue(unit.block, tissue[unit.number][unit.t], levels[unit.number])) for unit in every]
+    series = (list(mine) for _, mine in groupby(every, attrgetter("number")))
+    return [pair for mine in series for pair in zip(mine, _hold_tissue(job, mine), strict=True)]
+
+
+def _hold_tissue(job: Job, mine: list[Unit]) -> list[bool]:
+    """For the blocks of one series."""
+    number = mine[0].number
+    seen = job.statistics[number]
+    if seen["fraction"] == 1:
+        return [True] * len(mine)
+    tissue = open_array(label_path(job.images, job.entries[number]["path"], "tissue") / str(seen["level"]))[...]
+    return [holds_tissue(unit.block, tissue[unit.t], seen["level"]) for unit in mine]
 
 
 def worth_compiling(job: Job, seen: list[Unit]) -> bool:
