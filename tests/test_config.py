@@ -48,6 +48,7 @@ def test_a_right_project_has_no_problems(tmp_path):
         ({"train__folds": 1}, "train.folds: 1 is neither 0 nor an integer of at least 2"),
         ({"train__folds": 3}, "train.folds 3 is more than the 1 groups of the training images"),
         ({"train__learning_rate": math.inf}, "train.learning_rate: inf is not of type 'number'"),
+        ({"weights__sigma": 10**400}, "is not of type 'number'"),
         ({"weights__sigma": math.nan}, "weights.sigma: nan is not of type 'number'"),
         ({"ingest__pixel_size": math.inf}, "ingest.pixel_size: inf is not of type"),
         ({"train__steps": -3}, "train.steps: -3 is less than the minimum of 1"),

@@ -1,7 +1,7 @@
 """What a JSON Schema has against a value, in sentences that say what to do."""
 
 import difflib
-import math
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -11,8 +11,9 @@ from jsonschema import Draft202012Validator
 from jsonschema.validators import extend
 
 SCHEMAS = Path(__file__).parents[1] / "workflow" / "schemas"
+LARGEST = sys.float_info.max
 TYPES = Draft202012Validator.TYPE_CHECKER
-FINITE = TYPES.redefine("number", lambda _, value: TYPES.is_type(value, "number") and math.isfinite(value))
+FINITE = TYPES.redefine("number", lambda _, value: TYPES.is_type(value, "number") and abs(value) <= LARGEST)
 Validator = extend(Draft202012Validator, type_checker=FINITE)  # infinity and NaN are within any limits
 
 
