@@ -41,3 +41,13 @@ def test_a_window_of_one_row_and_one_column_of_a_shard(tmp_path):
     create_array(tmp_path / "a", VALUES[:, 0].shape, VALUES.dtype, chunk=32, shard=64, kind="label")[...] = VALUES[:, 0]
     window = (0, 0, slice(63, 128), slice(0, 65))
     assert np.array_equal(open_array(tmp_path / "a")[window], VALUES[:, 0][window])
+
+
+def test_a_damaged_array_is_named_with_what_to_do(tmp_path):
+    array = create_array(tmp_path / "a", (1, 1, 70, 50), np.uint8, chunk=32, shard=64)
+    array[...] = 7
+    (shard,) = {path for path in (tmp_path / "a" / "c").rglob("0/0") if path.is_file()}
+    shard.write_bytes(shard.read_bytes()[:-9])
+    with pytest.raises(RuntimeError, match=rf"^{tmp_path}/a cannot be read: .*checksum.*`unetpipe verify` .* delete"):
+        open_array(tmp_path / "a")[...]
+    np.testing.assert_array_equal(open_array(tmp_path / "a")[0, 0, 64:], 7)

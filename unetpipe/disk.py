@@ -29,6 +29,27 @@ def explained(path: str | Path) -> Iterator[None]:
         raise OSError(sentence) from error  # without a number: it is explained once
 
 
+@contextmanager
+def readable(path: str | Path) -> Iterator[None]:
+    """Within it an error of reading an array becomes a sentence that names it, see `explained` too.
+
+    Raises
+    ------
+    RuntimeError
+        If a shard is damaged.
+    """
+    with explained(path):
+        try:
+            yield
+        except RuntimeError as error:
+            if _number(error):
+                raise
+            raise RuntimeError(
+                f"{path} cannot be read: {error}; if a run wrote it, `unetpipe verify` on its results says what to "
+                "delete before the next run, else copy it again from where it came from"
+            ) from error
+
+
 def _number(error: Exception) -> int | None:
     found = SAID_BY_RUST.search(str(error))
     return int(found[1]) if found else getattr(error, "errno", None)

@@ -21,7 +21,7 @@ import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from zarr.storage import LocalStore, MemoryStore, StorePath
 
-from unetpipe.disk import explained
+from unetpipe.disk import explained, readable
 from unetpipe.manifest import flush_folder, json_bytes, read_json, whole_json, write_bytes, write_json
 
 OME_VERSION = "0.5"
@@ -96,7 +96,8 @@ class Array(zarr.Array):
         parts = selection if isinstance(selection, tuple) else (selection,)
         windows = tuple(slice(part, part + 1 or None) if _is_number(part) else part for part in parts)
         places = tuple(0 if _is_number(part) else ... if part is ... else slice(None) for part in parts)
-        return super().__getitem__(windows)[places]
+        with readable(self.store.root):
+            return super().__getitem__(windows)[places]
 
 
 def _is_number(part) -> bool:
