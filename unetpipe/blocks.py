@@ -9,19 +9,17 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from io import SEEK_END, FileIO
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-import dask
-from dask.delayed import Delayed
-
 from unetpipe.disk import explained
 from unetpipe.locks import held
 from unetpipe.log import Progress
 from unetpipe.manifest import digest, file_checksum, write_bytes
-from unetpipe.scheduling import compute_each
+from unetpipe.scheduling import Graph, compute_each
 
 logger = logging.getLogger(__name__)
 BATCH = 256  # tasks that Dask knows of at once, so that a large slide needs no more memory than a small one
@@ -226,7 +224,7 @@ def run(tasks: Iterable[Task], ledger: Ledger, failures: dict[str, Exception], *
 
     failed, unique, names = set(failures), uuid.uuid4().hex, iter(todo)
     while batch := [todo[name] for name in islice(names, BATCH)]:
-        compute_each(_chains(batch, ledger.store, failed, unique), keep, workers)
+        compute_each(*_graph(batch, ledger.store, failed, unique), keep, workers)
     return spent
 
 
@@ -236,6 +234,9 @@ class Outcome(NamedTuple):
     value: Any = None
     error: Exception | None = None
     spent: dict[str, float] = {}  # noqa: RUF012 - seconds of each stage so far, never changed
+
+
+NOTHING = Outcome()
 
 
 class Step:
@@ -251,22 +252,22 @@ class Step:
         return entry_of(self.store, self.task, value) if self.name == LAST else value
 
 
-def _chains(tasks: list[Task], store: Path, failed: Collection[str], run: str) -> list[Delayed]:
-    """The last stages of the tasks, each after the ones before it; a scheduler may know those of other runs too."""
-    shared: dict[int, Delayed] = {}  # a call that many blocks share goes to each process once
-    job, chains = dask.delayed(_attempt, pure=False), []
+def _graph(tasks: list[Task], store: Path, failed: Collection[str], run: str) -> tuple[Graph, list[str]]:
+    """The stages of the tasks, each after the ones before it, and the keys of the last ones."""
+    graph: Graph = {}  # a scheduler may know those of other runs too
+    keys: list[str] = []
     for task in tasks:
-        before: Any = Outcome()
+        before: tuple[str, ...] = ()
         for stage in (*task.before, Stage(LAST, task.work, task.given)):
-            if id(stage.call) not in shared:
-                shared[id(stage.call)] = dask.delayed(stage.call, pure=False, traverse=False)
-            step = Step(task, stage, failed, store)
-            before = job(shared[id(stage.call)], step, before, dask_key_name=f"{stage.name} {task.name}{KEY}{run}")
-        chains.append(before)
-    return chains
+            shared = f"call {id(stage.call)}{KEY}{run}"  # one that many blocks share goes to each process once
+            name = f"{stage.name} {task.name}{KEY}{run}"
+            graph |= {shared: stage.call, name: (partial(_attempt, Step(task, stage, failed, store)), shared, *before)}
+            before = (name,)
+        keys += before
+    return graph, keys
 
 
-def _attempt(call: Callable[..., Any], step: Step, before: Outcome) -> Outcome:
+def _attempt(step: Step, call: Callable[..., Any], before: Outcome = NOTHING) -> Outcome:
     """One stage of a block, unless one before it gave nothing, or its series failed elsewhere."""
     begun, value, error = time.monotonic(), None, before.error
     first = not before.spent

@@ -1,21 +1,23 @@
 """Where Dask computes: in threads of this process, in processes of this machine, or on a cluster by its address."""
 
 import logging
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
-import dask
 from dask.callbacks import Callback
-from dask.delayed import Delayed
+from dask.highlevelgraph import HighLevelGraph
 from dask.threaded import get as in_threads  # by its name Dask would import distributed first
+from dask.typing import Key
 
 logger = logging.getLogger(__name__)
 KINDS = "threads, local, or the address of a scheduler such as tcp://node7:8786"
 PATIENCE = 60  # seconds for a scheduler to answer, and for workers to come
 ORPHANED = "600s"  # processes that nobody gives work to for so long end by themselves
+Graph = dict[Key, Any]  # of tasks as tuples: `dask.delayed` takes four times as long for each
 _client: ContextVar[Any] = ContextVar("client", default=None)
 
 
@@ -100,43 +102,48 @@ def compute(call: Callable[[Any], Any], items: Iterable[Any], workers: int) -> t
     workers : int
         Threads, where they compute.
     """
-    items, client = [*items], _client.get()
+    items, client, run = [*items], _client.get(), uuid.uuid4().hex
     if len(items) == 1 and client is None:
         return (call(items[0]),)  # of a small image: a graph takes longer than the work
-    shared, job = dask.delayed(call, pure=False, traverse=False), dask.delayed(_apply, pure=False)
-    jobs = [job(shared, partial(_same, item)) for item in items]
-    if client:
-        return tuple(client.gather(client.compute(jobs)))
-    return dask.compute(*jobs, scheduler=in_threads, num_workers=workers)
+    graph: Graph = {f"item {number} of {run}": (partial(_apply, item), run) for number, item in enumerate(items)}
+    keys = [*graph]
+    graph[run] = call
+    return tuple(client.get(_layered(graph), keys) if client else in_threads(graph, keys, num_workers=workers))
 
 
-def _apply(call: Callable[[Any], Any], item: Callable[[], Any]) -> Any:
-    return call(item())
+def _apply(item: Any, call: Callable[[Any], Any]) -> Any:
+    return call(item)
 
 
-def _same(item: Any) -> Any:
-    """An item that Dask does not look into."""
-    return item
+def compute_each(graph: Graph, keys: Sequence[str], keep: Callable[[str, Any], None], workers: int) -> None:
+    """Compute the keys of a graph and call `keep` with each and its result as soon as it is there, in this thread.
 
-
-def compute_each(jobs: Sequence[Delayed], keep: Callable[[str, Any], None], workers: int) -> None:
-    """Compute the jobs and call `keep` with the key and the result of each as soon as it is there, in this thread.
+    Parameters
+    ----------
+    graph : dict
+        Of Dask: by its key a task, the tuple of a function and its arguments, which may be keys; or what is no task.
 
     Raises
     ------
     RuntimeError
         If a worker died of a job more often than Dask allows.
     """
-    client, keys = _client.get(), {job.key for job in jobs}
+    client, wanted = _client.get(), {*keys}
     if client is None:
-        with Callback(posttask=lambda key, result, *_: keep(key, result) if key in keys else None):
-            dask.compute(*jobs, scheduler=in_threads, num_workers=workers)
+        with Callback(posttask=lambda key, result, *_: keep(key, result) if key in wanted else None):
+            in_threads(graph, [*keys], num_workers=workers)
         return
     from distributed import KilledWorker, as_completed  # noqa: PLC0415 - likewise
 
     try:
-        for future, result in as_completed(client.compute([*jobs]), loop=client.loop, with_results=True):
+        futures = client.get(_layered(graph), [*keys], sync=False)
+        for future, result in as_completed(futures, loop=client.loop, with_results=True):
             keep(future.key, result)
             future.release()
     except KilledWorker as error:
         raise RuntimeError(f"dask: {error}; give the workers more memory, or blocks of smaller sides") from error
+
+
+def _layered(graph: Graph) -> HighLevelGraph:
+    """A graph of which distributed does not make a digest of all that it holds."""
+    return HighLevelGraph.from_collections(uuid.uuid4().hex, graph)
