@@ -1,12 +1,16 @@
 """A store holds the pixels of its files, in OME-Zarr that others read, and exists only when it is whole."""
 
+import gc
 import json
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import h5py
+import imageio.v3 as imageio
 import numpy as np
+import psutil
 import pytest
 import tifffile
 import zarr
@@ -14,8 +18,9 @@ from PIL import Image
 from scenes import SIDES, prepare, write_pairs, write_several
 from skimage.measure import block_reduce
 
+from unetpipe import readers
 from unetpipe.ingest import ingest
-from unetpipe.readers import open_series
+from unetpipe.readers import FILES, open_series
 from unetpipe.readers.tiff import Planes, as_zarr
 from unetpipe.store import read_attributes
 
@@ -325,3 +330,28 @@ def test_a_part_of_a_series_whose_description_is_away_is_said_to_be_one(caplog):
     (series,) = open_series(DATA / "ome-tiff" / "multifile-Z2.ome.tiff")
     assert series.shape == (1, 1, 1, 24, 18)
     assert "a part of a series that another file describes" in caplog.text
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".png", ".h5", ".npy"])
+def test_a_sample_of_many_files_keeps_few_open(tmp_path, suffix):
+    write = {
+        ".tif": tifffile.imwrite,
+        ".png": imageio.imwrite,
+        ".h5": lambda path, pixels: h5py.File(path, "w").create_dataset("a", data=pixels),
+        ".npy": np.save,
+    }[suffix]
+    everything = (slice(0, 1),) * 3 + (slice(0, 9), slice(0, 7))
+    for number in range(3 * FILES):
+        write(tmp_path / f"{number}{suffix}", np.full((9, 7), number, np.uint8))
+    gc.collect()
+    gc.disable()
+    try:
+        before, most = psutil.Process().num_fds(), 0
+        series = [one for number in range(3 * FILES) for one in open_series(tmp_path / f"{number}{suffix}")]
+        for number in [*range(3 * FILES), 5, 0]:
+            np.testing.assert_array_equal(series[number].read(everything), np.full((1, 1, 1, 9, 7), number))
+            most = max(most, psutil.Process().num_fds() - before)
+    finally:
+        gc.enable()
+    assert most <= FILES + 1
+    assert len(readers._open_files) <= FILES

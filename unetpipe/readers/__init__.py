@@ -5,9 +5,10 @@ those that know palettes whether their colours are wanted.
 """
 
 import math
-from collections.abc import Callable
-from functools import lru_cache
+from collections import OrderedDict
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ HOLDERS = (hdf5, omezarr)  # of arrays with names
 PALETTES = (tiff, raster)
 MOST_BYTES = 2**42  # of a file's pixels; a plane of two million pixels a side
 MOST_TIMES = 50_000  # of a file's size that its pixels may have: empty slides in zstd reach 6000
-FILES = 64  # that a process keeps open for others
+FILES = 16  # that a process keeps open: a sample may have thousands
 SUFFIXES = tuple(suffix for module in (*FORMATS, *HOLDERS) for suffix in module.SUFFIXES)
 
 
@@ -56,14 +57,13 @@ def open_series(path: str | Path, inside: str = "", *, palette: bool = True) -> 
     _refuse_claims(path, [series for series in found if not series.kinds])
     states = tuple(_state(file) for one in found for file in one.files or [path])
     opening = Opening(str(path.absolute()), inside, palette, states)
-    return [_kept(opening, number, one) for number, one in enumerate(found)]
+    _keep(opening, found)
+    return [_lasting(opening, number, one) for number, one in enumerate(found)]
 
 
-def _kept(opening: "Opening", number: int, series: Series) -> Series:
-    """A series of a file that can be read in other processes, with its coarser levels."""
-    levels = [
-        one._replace(read=Reader(opening, (number, level), one.read)) for level, one in enumerate(_levels(series))
-    ]
+def _lasting(opening: "Opening", number: int, series: Series) -> Series:
+    """A series that can be read, with its coarser levels, when its file is no longer open, and in other processes."""
+    levels = [one._replace(read=Reader(opening, number, level)) for level, one in enumerate(_levels(series))]
     return levels[0]._replace(coarser=tuple(levels[1:]))
 
 
@@ -86,28 +86,37 @@ class Opening(NamedTuple):
     states: tuple[tuple[int, int], ...]
 
 
+@dataclass(frozen=True)
 class Reader:
-    """Reads one level of a series of a file; in another process it opens the file again, once for all of them."""
+    """Reads one level of a series of a file, which is opened again if it, or the process, is not the same any more."""
 
-    def __init__(self, opening: Opening, place: tuple[int, int], read: Callable[[Region], np.ndarray]):
-        self.opening, self.place, self.read = opening, place, read
+    opening: Opening
+    number: int
+    level: int
 
     def __call__(self, region: Region) -> np.ndarray:
         """Pixels of a region, see `Series.read`."""
-        return self.read(region)
-
-    def __reduce__(self) -> tuple:
-        return _reader, (self.opening, self.place)
+        return _levels(_opened(self.opening)[self.number])[self.level].read(region)
 
 
-def _reader(opening: Opening, place: tuple[int, int]) -> Reader:
-    number, level = place
-    return Reader(opening, place, _levels(_opened(opening)[number])[level].read)
+_open_files = OrderedDict[Opening, list[Series]]()  # those that were read last
+_changing = Lock()
 
 
-@lru_cache(maxsize=FILES)
 def _opened(opening: Opening) -> list[Series]:
-    return open_series(opening.path, opening.inside, palette=opening.palette)
+    with _changing:
+        found = _open_files.get(opening)
+    return _keep(opening, found or _open(Path(opening.path), opening.inside, palette=opening.palette))
+
+
+def _keep(opening: Opening, found: list[Series]) -> list[Series]:
+    """Leave a file open, and close the one that nobody has read for the longest time."""
+    with _changing:
+        _open_files[opening] = found
+        _open_files.move_to_end(opening)
+        while len(_open_files) > FILES:
+            _open_files.popitem(last=False)
+    return found
 
 
 def _refuse_claims(path: Path, found: list[Series]) -> None:

@@ -3,9 +3,11 @@
 import logging
 import math
 from collections.abc import Iterator
+from functools import partial
 from itertools import product
 from pathlib import Path
 from threading import Lock
+from weakref import finalize
 
 import numpy as np
 import tifffile
@@ -36,14 +38,24 @@ def open_file(path: Path, *, palette: bool = True) -> list[Series]:
         file = tifffile.TiffFile(path)
     except tifffile.TiffFileError as error:
         raise ValueError(f"{path}: not a TIFF file ({error})") from error
-    return [_pyramid(path, file, number, palette=palette) for number in range(len(file.series))]
+    opened = Opened(file)
+    return [_pyramid(path, opened, number, palette=palette) for number in range(len(file.series))]
 
 
-def _pyramid(path: Path, file, number: int, *, palette: bool) -> Series:
+class Opened:
+    """A file that is closed as soon as nothing reads it; tifffile's own objects wait for a collection of cycles."""
+
+    def __init__(self, file: tifffile.TiffFile):
+        self.file = file
+        finalize(self, file.close)
+
+
+def _pyramid(path: Path, opened: Opened, number: int, *, palette: bool) -> Series:
+    file = opened.file
     whole = file.series[number]
-    full, places = _open(path, file, number), _places(path, whole)
+    full, places = _open(path, opened, number), _places(path, whole)
     coarser = [*_whole_levels(path, file, whole)]
-    levels = [full, *(full._replace(shape=_shape(one, places), read=_reader(one, places)) for one in coarser)]
+    levels = [full, *(full._replace(shape=_shape(one, places), read=_reader(opened, one, places)) for one in coarser)]
     pages = (one.keyframe for one in (whole, *coarser))
     full, *seen = (_as_seen(one, page, palette=palette) for one, page in zip(levels, pages, strict=True))
     return full._replace(coarser=tuple(seen))
@@ -89,7 +101,8 @@ def _as_seen(series: Series, page, *, palette: bool) -> Series:
     return oriented(series, getattr(page.tags.get("Orientation"), "value", 1))
 
 
-def _open(path: Path, file, number: int) -> Series:
+def _open(path: Path, opened: Opened, number: int) -> Series:
+    file = opened.file
     series = file.series[number]
     places = _places(path, series)
     if series.dtype.kind not in "biuf":
@@ -101,7 +114,7 @@ def _open(path: Path, file, number: int) -> Series:
     shape = _shape(series, places)
     name = path.name.split(".")[0] + (f"-{number}" if len(file.series) > 1 else "")
     pixel_size = _ome_pixel_size(file, number) or _imagej_pixel_size(file) or _tag_pixel_size(series.keyframe)
-    channels, read = _channels(file, number, shape[1]), _reader(series, places)
+    channels, read = _channels(file, number, shape[1]), _reader(opened, series, places)
     return Series(name, shape, series.dtype, pixel_size, channels, read, files=tuple(files) if len(files) > 1 else ())
 
 
@@ -130,16 +143,15 @@ def _check_whole(path: Path, file, series) -> None:
                 )
 
 
-def _reader(series, places: list[int]):
+def _reader(opened: Opened, series, places: list[int]):
     array = Planes(series) if Planes.fits(series) else as_zarr(series)
-    order = np.argsort(places)
-    missing = [place for place in range(5) if place not in places]
+    return partial(_read, opened, array, places)
 
-    def read(region: Region) -> np.ndarray:
-        pixels = np.asarray(array[tuple(region[place] for place in places)])
-        return np.expand_dims(pixels.transpose(order), missing)
 
-    return read
+def _read(opened: Opened, array, places: list[int], region: Region) -> np.ndarray:  # noqa: ARG001 - it stays open
+    """A region of all axes from an array that has some of them, in its own order."""
+    pixels = np.asarray(array[tuple(region[place] for place in places)])
+    return np.expand_dims(pixels.transpose(np.argsort(places)), [place for place in range(5) if place not in places])
 
 
 def as_zarr(series):
