@@ -355,3 +355,25 @@ def test_a_sample_of_many_files_keeps_few_open(tmp_path, suffix):
         gc.enable()
     assert most <= FILES + 1
     assert len(readers._open_files) <= FILES
+
+
+def test_files_of_one_name_become_series_of_different_names(tmp_path):
+    paths = [tmp_path / folder / file for folder in ("a", "b", "c/a") for file in ("cells.tif", "cells.png", "own.tif")]
+    for number, path in enumerate(paths):
+        path.parent.mkdir(exist_ok=True, parents=True)
+        {".tif": tifffile.imwrite, ".png": imageio.imwrite}[path.suffix](path, np.full((9, 7), number, np.uint8))
+    folder = store(tmp_path, [*paths, *paths[:1]])
+    names = [series["name"] for series in read_attributes(folder / "zarr.json")["series"]]
+    assert names[5] == "b-own"
+    assert all(name.startswith("a-cells-") for name in names[:2])
+    assert len(set(names)) == 10
+    assert [level(folder, series=number)[0, 0, 0, 0, 0] for number in range(10)] == [*range(9), 0]
+
+
+def test_damaged_files_of_one_name_are_all_named(tmp_path):
+    paths = [tmp_path / folder / "cells.tif" for folder in "ab"]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_bytes(b"II")
+    with pytest.raises(RuntimeError, match=rf'"s": 2 series (.|\n)*{paths[0]}(.|\n)*{paths[1]}'):
+        store(tmp_path, paths)

@@ -1,6 +1,7 @@
 """Copies the files of a sample into one OME-Zarr store with pyramids: `results/images/{sample}.ome.zarr`."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -111,7 +112,7 @@ def _open_all(paths, inside, wanted: Callable[[Series], Series], failures) -> di
         try:
             found = [wanted(series) for series in open_series(path, inside)]
         except (ValueError, OSError) as error:
-            failures[Path(path).name] = error
+            failures[str(path)] = error
             count += 1  # or the next would be written over what was written of this one
             continue
         for number, series in enumerate(found):
@@ -120,7 +121,24 @@ def _open_all(paths, inside, wanted: Callable[[Series], Series], failures) -> di
                 count += 1
             if series.files:
                 shared.add((series.files, number))
+    return _distinct(opened)
+
+
+def _distinct(opened: dict[str, tuple[str, Series]]) -> dict[str, tuple[str, Series]]:
+    """Series of equal names with that of their folder, or else their number, which tell them apart in tables."""
+    shared = _shared_names(opened)
+    for number, (path, series) in opened.items():
+        if series.name in shared:
+            opened[number] = path, series._replace(name=f"{Path(path).absolute().parent.name}-{series.name}")
+    while shared := _shared_names(opened):
+        for number, (path, series) in opened.items():
+            if series.name in shared:
+                opened[number] = path, series._replace(name=f"{series.name}-{number}")
     return opened
+
+
+def _shared_names(opened: dict[str, tuple[str, Series]]) -> set[str]:
+    return {name for name, count in Counter(series.name for _, series in opened.values()).items() if count > 1}
 
 
 def _linkable(series: Series, wanted: Callable[[Series], Series], chunk: int) -> Series:

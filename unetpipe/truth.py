@@ -146,7 +146,7 @@ def _annotations(paths: list[str], inside: str, expected: int, sample: str) -> l
         try:
             found += open_series(path, inside, palette=False)
         except (ValueError, OSError) as error:
-            failures[Path(path).name] = error
+            failures[str(path)] = error
     raise_failures(sample, failures)
     if len(found) != expected:
         raise ValueError(
