@@ -58,8 +58,9 @@ def _compared(image: Path, probabilities: Path, table: Path) -> Iterator[tuple[s
     """Every time point of every series."""
     sides = read_attributes(probabilities)["sides"]
     classes = pd.read_parquet(table, columns=["series", "id", "class"])
+    found_in = dict(iter(classes.groupby("series")))
     for entry in read_attributes(image)["series"]:
-        own = classes[classes.series == entry["name"]]
+        own = found_in.get(entry["name"], classes[:0])
         numbers = np.zeros(int(own.id.max() if len(own) else 0) + 1, np.uint8)
         numbers[own.id] = own["class"]
         yield from _time_points(entry, image.parent, open_array(probabilities.parent / entry["path"]), numbers, sides)
