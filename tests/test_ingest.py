@@ -18,6 +18,7 @@ from PIL import Image
 from scenes import SIDES, prepare, write_pairs, write_several
 from skimage.measure import block_reduce
 
+from unetpipe import ingest as ingestion
 from unetpipe import readers
 from unetpipe.ingest import ingest
 from unetpipe.readers import FILES, open_series
@@ -368,6 +369,27 @@ def test_files_of_one_name_become_series_of_different_names(tmp_path):
     assert all(name.startswith("a-cells-") for name in names[:2])
     assert len(set(names)) == 10
     assert [level(folder, series=number)[0, 0, 0, 0, 0] for number in range(10)] == [*range(9), 0]
+
+
+@pytest.mark.parametrize(("moment", "first"), [("source_digest", True), ("write_pyramids", False)])
+def test_a_file_that_is_written_while_it_is_read_is_not_taken_for_a_whole_one(tmp_path, monkeypatch, moment, first):
+    """The part of it that was opened is not recorded as the new one either: it is read again."""
+    path, aside = tmp_path / "a.tif", tmp_path / "aside.tif"
+    tifffile.imwrite(path, np.full((9, 7), 1, np.uint8))
+    tifffile.imwrite(aside, np.full((9, 7), 200, np.uint8))
+    real = getattr(ingestion, moment)
+
+    def meanwhile(*args, **kwargs):
+        result = None if first else real(*args, **kwargs)
+        aside.rename(path)
+        return real(*args, **kwargs) if first else result
+
+    monkeypatch.setattr(ingestion, moment, meanwhile)
+    with pytest.raises(RuntimeError, match=r"a\.tif: written, or taken away, while it was read; run again"):
+        store(tmp_path, [path])
+    assert not (tmp_path / "s.ome.zarr" / "zarr.json").exists()
+    monkeypatch.undo()
+    assert (level(store(tmp_path, [path]))[:] == 200).all()
 
 
 def test_damaged_files_of_one_name_are_all_named(tmp_path):

@@ -38,6 +38,7 @@ LAYERS = [
         "locks",
         "scheduling",
     },
+    {"sources"},
     {
         "store",
         "network",

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import xxhash
 
-from unetpipe.manifest import PIECE, digest, flush_folder, read_json, replacing, source_digest, write_json
+from unetpipe.manifest import digest, flush_folder, read_json, replacing, write_json
+from unetpipe.sources import PIECE, source_digest
 
 WRITE = """
 import sys, time

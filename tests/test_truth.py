@@ -7,6 +7,7 @@ import zarr
 from scenes import SIDES, prepare
 from skimage.measure import label
 
+from unetpipe import truth
 from unetpipe.ingest import ingest
 from unetpipe.mask import Tissue, statistics, tissue
 from unetpipe.truth import classes_of, write_truth
@@ -55,6 +56,24 @@ def test_labels_come_back_from_napari_with_the_axes_of_the_store(tmp_path):
     tifffile.imwrite(tmp_path / "l.tif", corrected[None, None])
     write_truth([str(tmp_path / "l.tif")], made["image"], made["truth"], sample="s")
     np.testing.assert_array_equal(stored(tmp_path, "truth"), corrected)
+
+
+def test_an_annotation_that_is_written_while_it_is_read_is_read_again(tmp_path, monkeypatch):
+    made = prepare(tmp_path, [(150, 140)])
+    edited = stored(tmp_path, "truth") * 2
+    tifffile.imwrite(tmp_path / "l.tif", edited // 2)
+
+    def meanwhile(*args, real=truth.write_pyramids, **kwargs):
+        digests = real(*args, **kwargs)
+        tifffile.imwrite(tmp_path / "l.tif", edited)
+        return digests
+
+    monkeypatch.setattr(truth, "write_pyramids", meanwhile)
+    with pytest.raises(RuntimeError, match=r"l\.tif: written, or taken away, while it was read"):
+        write_truth([str(tmp_path / "l.tif")], made["image"], made["truth"], sample="s")
+    monkeypatch.undo()
+    write_truth([str(tmp_path / "l.tif")], made["image"], made["truth"], sample="s")
+    np.testing.assert_array_equal(stored(tmp_path, "truth"), edited)
 
 
 def test_a_strange_value_is_named(tmp_path):

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from unetpipe.blocks import Done, Ledger, raise_failures
-from unetpipe.manifest import digest, source_digest
+from unetpipe.manifest import digest
 from unetpipe.pyramid import Pyramid, is_finished, names_of, write_pyramids
 from unetpipe.readers import open_series
 from unetpipe.readers.chosen import chosen
 from unetpipe.readers.series import Series
 from unetpipe.revisions import REVISIONS
+from unetpipe.sources import changes, file_states, source_digest
 from unetpipe.store import (
     image_metadata,
     keep_first,
@@ -71,10 +72,12 @@ def ingest(
     Raises
     ------
     RuntimeError
-        If a series cannot be read, after all others are written; it names all that failed.
+        If a series cannot be read, after all others are written, or its file is written meanwhile; it names all that
+        failed.
     """
     store = Path(output).parent
     settings = {"chunk": chunk, "shard": shard, "channels": channels, "pixel_size": pixel_size, "resample": resample}
+    before = file_states(paths)
     with Ledger(store, "ingest", [REVISIONS["ingest"], settings]) as ledger:
         failures: dict[str, Exception] = {}
         wanted = partial(chosen, channels=channels, pixel_size=pixel_size, override=override, resample=resample)
@@ -84,6 +87,7 @@ def ingest(
         if not (copy and opened):
             raise_failures(sample, failures)
         pyramids = [_pyramid(store, number, *opened[number], chunk, shard) for number in opened] if copy else []
+        raise_failures(sample, changes(before))
         unfinished = [pyramid for pyramid in pyramids if not is_finished(pyramid, ledger)]
         if unfinished or not copy:
             Path(output).unlink(missing_ok=True)
@@ -92,7 +96,7 @@ def ingest(
             if not ledger.knows(names_of(pyramid)):
                 remove_labels(pyramid.folder)
         digests = write_pyramids(pyramids, ledger, failures, workers=workers)
-        raise_failures(sample, {_title(name, opened): error for name, error in failures.items()})
+        raise_failures(sample, {_title(name, opened): error for name, error in failures.items()} | changes(before))
         digests |= {store / number: _link(store / number, opened[number][1], ledger) for number in opened if not copy}
         remove_strays(store, ledger.shards(tuple(names_of(pyramid) for pyramid in pyramids)))
         keep_first(store, len(opened))

@@ -7,7 +7,6 @@ import json
 import os
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,8 +17,6 @@ import xxhash
 
 from unetpipe.disk import explained
 
-PIECE = 2**24  # bytes of a file that one thread digests
-CACHED = 2**18  # of them at once: they stay in the cache of a core
 ASIDE = 8  # random letters that a file's name begins with while it is written
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -161,28 +158,6 @@ def array_digest(array: np.ndarray) -> str:
     hasher = xxhash.xxh3_128(f"{array.dtype.str} {array.shape}".encode())
     hasher.update(np.ascontiguousarray(array).data)
     return hasher.hexdigest()
-
-
-def source_digest(path: str | Path) -> str:
-    """Digest of a file's bytes, or of all files of a folder (a Zarr store) and their names; on all cores."""
-    root = Path(path)
-    files = sorted(file for file in root.rglob("*") if file.is_file()) if root.is_dir() else [root]
-    pieces = [(file, start) for file in files for start in range(0, max(1, file.stat().st_size), PIECE)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        digests = pool.map(_piece_digest, pieces)
-        names = [str(file.relative_to(root)) if root.is_dir() else "" for file, _ in pieces]
-        return digest([[name, *piece] for name, piece in zip(names, digests, strict=True)])
-
-
-def _piece_digest(piece: tuple[Path, int]) -> tuple[int, str]:
-    path, start = piece
-    hasher, held, read = xxhash.xxh3_128(), memoryview(bytearray(CACHED)), 0
-    with open(path, "rb", buffering=0) as file:
-        file.seek(start)
-        while count := file.readinto(held[: PIECE - read]):
-            hasher.update(held[:count])
-            read += count
-    return read, hasher.hexdigest()
 
 
 def file_digest(path: str | Path) -> str:

@@ -12,11 +12,11 @@ import numpy as np
 from scipy import ndimage
 
 from unetpipe.blocks import Ledger, raise_failures
-from unetpipe.manifest import source_digest
 from unetpipe.notes import Expected, check_image, expected_by, read_notes
 from unetpipe.pyramid import Pyramid, write_pyramids
 from unetpipe.regions import inside, read_regions
 from unetpipe.revisions import REVISIONS
+from unetpipe.sources import source_digest
 from unetpipe.store import label_path, level_shapes, open_array, publish_label, publish_manifest, read_attributes
 
 logger = logging.getLogger(__name__)

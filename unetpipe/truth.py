@@ -11,13 +11,14 @@ from scipy import ndimage
 from unetpipe.blocks import Ledger, raise_failures
 from unetpipe.components import Components, space_structure
 from unetpipe.geometry import blocks
-from unetpipe.manifest import digest, source_digest
+from unetpipe.manifest import digest
 from unetpipe.pyramid import Pyramid, write_pyramids
 from unetpipe.readers import open_series
 from unetpipe.readers.outlines import NOT_ANNOTATED
 from unetpipe.readers.rescaled import nearest
 from unetpipe.readers.series import Plane, Series
 from unetpipe.revisions import REVISIONS
+from unetpipe.sources import changes, file_states, source_digest
 from unetpipe.store import IGNORED, label_path, level_shapes, publish_label, publish_manifest, read_attributes
 
 logger = logging.getLogger(__name__)
@@ -102,10 +103,11 @@ def write_truth(
     Raises
     ------
     RuntimeError
-        If an annotation cannot be read, has other sides than its image or strange values.
+        If an annotation cannot be read, has other sides than its image or strange values, or is written meanwhile.
     """
     store, entries = Path(image).parent, read_attributes(image)["series"]
     settings = {"kind": kind, "classes": list(classes), "ignore": ignore}
+    before = file_states(paths)
     key = [
         REVISIONS["truth"],
         [e["digest"] for e in entries],
@@ -122,7 +124,8 @@ def write_truth(
             except (ValueError, OSError) as error:
                 failures[entry["path"]] = error
         digests = write_pyramids(pyramids, ledger, failures, workers=workers)
-        raise_failures(sample, {f"{name} ({entries[int(name)]['name']})": error for name, error in failures.items()})
+        failed = {f"{name} ({entries[int(name)]['name']})": error for name, error in failures.items()}
+        raise_failures(sample, failed | changes(before))
         for entry in entries:
             for name in LABELS:
                 publish_label(store, entry, name, levels=entry["levels"], note={"revision": REVISIONS["truth"]})

@@ -16,6 +16,7 @@ import numpy as np
 from unetpipe.readers import hdf5, omezarr, outlines, plugins, raster, slide, tiff
 from unetpipe.readers import numpy as arrays
 from unetpipe.readers.series import Region, Series
+from unetpipe.sources import State, file_state
 
 FORMATS = (tiff, slide, raster, arrays)
 HOLDERS = (hdf5, omezarr)  # of arrays with names
@@ -55,7 +56,7 @@ def open_series(path: str | Path, inside: str = "", *, palette: bool = True) -> 
     if not found or any(0 in series.shape for series in found):
         raise ValueError(f"{path}: no pixels in it; copy or export it again")
     _refuse_claims(path, [series for series in found if not series.kinds])
-    states = tuple(_state(file) for one in found for file in one.files or [path])
+    states = tuple(file_state(file) for one in found for file in one.files or [path])
     opening = Opening(str(path.absolute()), inside, palette, states)
     _keep(opening, found)
     return [_lasting(opening, number, one) for number, one in enumerate(found)]
@@ -71,19 +72,13 @@ def _levels(series: Series) -> tuple[Series, ...]:
     return (series, *series.coarser)
 
 
-def _state(path: str | Path) -> tuple[int, int]:
-    """What changes when a file is written anew."""
-    state = Path(path).stat()
-    return state.st_mtime_ns, state.st_size
-
-
 class Opening(NamedTuple):
     """How a file was opened, and as of when: a process that lives long never takes an old file for a new one."""
 
     path: str
     inside: str
     palette: bool
-    states: tuple[tuple[int, int], ...]
+    states: tuple[State, ...]
 
 
 @dataclass(frozen=True)
