@@ -1,4 +1,4 @@
-"""Table and outlines of a million objects, and the same of fewer by scikit-image, object by object.
+"""Table and outlines of a million objects, of one that is huge, and of few by scikit-image, object by object.
 
 Every run is a process of its own, which reports its seconds, without imports, and its peak of memory.
 """
@@ -38,6 +38,9 @@ def main():
         spent, used = own["seconds"], own["peak"] / 1e9
         print(f'claim="table and outlines of {own["objects"]} objects, seconds" value={spent:.0f} mark=300', flush=True)
         print(f'claim="likewise, peak of memory, GB" value={used:.2f} mark=2', flush=True)
+        own = run("own", draw(Path(folder) / "net", options.side // 4, net=True))
+        print(f'claim="one object, a net of {options.side // 4}², seconds" value={own["seconds"]:.0f}', flush=True)
+        print(f'claim="likewise, peak of memory, GB" value={own["peak"] / 1e9:.2f}', flush=True)
         small = draw(Path(folder) / "small", options.small)
         own, peer = run("own", small), run("peer", small)
         ratio = peer["seconds"] / own["seconds"]
@@ -47,14 +50,15 @@ def main():
         )
 
 
-def draw(folder, side):
-    """A slide of three channels with its objects: a pattern that repeats, with ids that do not."""
+def draw(folder, side, *, net=False):
+    """A slide of three channels with its objects: a pattern that repeats, with ids that do not; or all around them."""
     from unetpipe.manifest import write_json
     from unetpipe.store import create_array, label_path, publish_images, write_group, write_region
 
     random = np.random.default_rng(0)
     field = ndimage.gaussian_filter(random.normal(size=(PATTERN, PATTERN)), 4.4)
-    objects = label(field > np.percentile(field, 75), connectivity=1).astype(np.uint32)
+    blobs = field > np.percentile(field, 75)
+    objects = np.uint32(~blobs) if net else label(blobs, connectivity=1).astype(np.uint32)
     grey = random.integers(0, 255, (1, 3, 1, PATTERN, PATTERN), np.uint8)
     store, found = folder / "image.zarr", folder / "found.zarr"
     shape = (1, 3, 1, side, side)
@@ -67,11 +71,11 @@ def draw(folder, side):
     for y in range(0, side, PATTERN):
         for x in range(0, side, PATTERN):
             place = (slice(0, 1), slice(y, y + PATTERN), slice(x, x + PATTERN))
-            here = np.where(objects > 0, objects + np.uint32(count), 0)
+            here = np.where(objects > 0, objects + np.uint32(0 if net else count), 0)
             write_region(labels, (slice(0, 1), *place), here[None, None])
             write_region(image, (slice(0, 1), slice(0, 3), *place), grey)
             write_region(probability, (slice(0, 1), slice(0, 1), *place), (here > 0)[None, None, None] * np.uint8(255))
-            count += int(objects.max())
+            count = 1 if net else count + int(objects.max())
     entry = {"name": "0", "path": "0", "shape": shape, "channels": ["r", "g", "b"], "pixel_size": [1, 0.5, 0.5]}
     publish_images(store, [{**entry, "origin": None, "dtype": "uint8"}], {})
     write_group(found, {"unetpipe": {}})

@@ -15,8 +15,10 @@ from scipy import ndimage
 from skimage.draw import polygon2mask
 from skimage.measure import label, regionprops_table
 
+from unetpipe import large
+from unetpipe.boxes import find_boxes, groups
 from unetpipe.labels_tiff import write_tiff
-from unetpipe.measure import Meaning, describe, find_boxes, groups, write_measurements
+from unetpipe.measure import Meaning, describe, write_measurements
 from unetpipe.outlines import feature_texts, outline
 from unetpipe.store import create_array, label_path, open_array, write_group
 from unetpipe.tables import write_csv
@@ -168,7 +170,8 @@ def stored(tmp_path):
         kinds = [(tmp_path / "i.zarr" / path / "0", (shape[0], 2, *shape[1:]))]
         kinds += [(tmp_path / "p.zarr" / path, (shape[0], 1, *shape[1:]))]
         for folder, whole in kinds:
-            create_array(folder, whole, np.uint8, chunk=16, shard=32)[...] = 9 * number + 1
+            values = np.random.default_rng(number).integers(1, 255, whole)
+            create_array(folder, whole, np.uint8, chunk=16, shard=32)[...] = values
         target = create_array(
             label_path(tmp_path / "i.zarr", path, "objects") / "0", shape, np.uint32, chunk=16, shard=32, kind="label"
         )
@@ -209,6 +212,41 @@ def test_the_table_is_the_same_whatever_the_blocks_and_threads(stored, monkeypat
     write_measurements(*stored, sample="s", workers=3)
     found = pd.read_parquet(stored[3]).sort_values(["series", "id"], ignore_index=True)
     pd.testing.assert_frame_equal(found, expected, check_exact=False, rtol=1e-12)  # places are counted from the box
+
+
+@pytest.mark.parametrize("together", [1, 64])
+def test_objects_too_large_for_a_window_measure_as_in_one(stored, monkeypatch, together):
+    write_measurements(*stored, sample="s")
+    expected, outlined = pd.read_parquet(stored[3]).sort_values(["series", "id"], ignore_index=True), geometries(stored)
+    monkeypatch.setattr("unetpipe.measure.VOLUME", (3, 16, 16))
+    monkeypatch.setattr("unetpipe.measure.PLANE", (1, 16, 16))
+    monkeypatch.setattr("unetpipe.measure.LARGEST", 20)
+    monkeypatch.setattr("unetpipe.measure.TOGETHER", together)
+    boxes = expected[["bottom", "right"]].to_numpy() - expected[["top", "left"]].to_numpy()
+    assert 0.2 < (boxes.prod(axis=1) > 20).mean() < 0.8
+    write_measurements(*stored, sample="s", workers=2)
+    found = pd.read_parquet(stored[3]).sort_values(["series", "id"], ignore_index=True)
+    pd.testing.assert_frame_equal(found, expected, check_exact=False, rtol=1e-9, atol=1e-9)  # sums in another order
+    assert geometries(stored) == outlined
+
+
+def geometries(stored):
+    """Outlines by what they belong to."""
+    features = json.loads(gzip.decompress(Path(stored[4]).read_bytes()))["features"]
+    return {(f["properties"]["name"], *f["geometry"]["plane"].values()): f["geometry"] for f in features}
+
+
+@given(seed=seeds, kind=st.sampled_from([np.uint8, np.int16, np.float32]), parts=st.integers(1, 4))
+def test_counted_values_have_the_statistics_of_all(seed, kind, parts):
+    values, counts = np.random.default_rng(seed).normal(0, 40, 50).astype(kind), large.Counts()
+    for part in np.array_split(values, parts):
+        counts.add(*large._counted(part))
+    expected = [
+        values.mean(dtype=float),
+        values.std(dtype=float),
+        *np.percentile(values.astype(float), (0, 5, 50, 100)),
+    ]
+    np.testing.assert_allclose(counts.statistics((0, 5, 50, 100)), expected, rtol=1e-9, atol=1e-9)  # another order
 
 
 def test_a_store_that_lost_an_object_is_named(stored):

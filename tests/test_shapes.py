@@ -1,16 +1,12 @@
-"""Shapes and grey values are scikit-image's; outlines are simple polygons that hold the pixels and no others."""
-
-from itertools import pairwise
+"""Shapes and grey values are scikit-image's."""
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
-from skimage.draw import polygon2mask
 from skimage.measure import label, regionprops_table
 
-from unetpipe.shapes import rings, shapes, signed_area, statistics
+from unetpipe.shapes import shapes, statistics
 
 seeds = st.integers(0, 10**6)
 SUMS = {"rtol": 1e-9, "atol": 1e-9}  # in another order
@@ -69,43 +65,3 @@ def test_grey_values_are_those_of_numpy(seed, kind):
         inside = values[:, labels == number].astype(float)
         expected = [inside.mean(axis=1), inside.std(axis=1), *np.percentile(inside, (5, 50, 95), axis=1)]
         np.testing.assert_allclose(found[number - 1], np.transpose(expected), **SUMS)
-
-
-def crossings(ring):
-    """Corners and edges of a polygon that occur twice."""
-    steps = [np.linspace(a, b, int(np.abs(b - a).sum()) + 1)[:-1] for a, b in pairwise(ring)]
-    points = np.concatenate(steps)
-    return len(points) - len(np.unique(points, axis=0))
-
-
-@given(seed=seeds, density=st.floats(0.05, 0.95), connected=st.booleans())
-def test_outlines_hold_the_pixels_and_no_others(seed, density, connected):
-    mask = np.random.default_rng(seed).random((9, 11)) < density
-    if connected:
-        mask = label(mask, connectivity=1) == 1
-    found = rings(mask)
-    assert sum(signed_area(ring) for ring in found) == mask.sum()
-    assert [crossings(ring) for ring in found] == [0] * len(found)
-    painted = np.zeros(mask.shape, int)
-    for ring in found:
-        painted += np.sign(signed_area(ring)).astype(int) * polygon2mask(mask.shape, ring[:, ::-1] - 0.5)
-    np.testing.assert_array_equal(painted, mask)
-    parts, holes = label(mask, connectivity=1, return_num=True)[1], sum(signed_area(ring) < 0 for ring in found)
-    if connected and mask.any():
-        background = label(np.pad(~mask, 1, constant_values=True), connectivity=1, return_num=True)[1]
-        assert (parts, holes) == (1, background - 1)
-
-
-@pytest.mark.parametrize(("rows", "expected"), [(["1"], 5), (["11", "11"], 5), (["11", "10"], 7)])
-def test_outlines_have_corners_only_where_they_turn(rows, expected):
-    mask = np.array([[int(letter) for letter in row] for row in rows], bool)
-    assert [len(ring) for ring in rings(mask)] == [expected]
-
-
-def test_pixels_that_meet_at_a_corner_are_two_polygons():
-    found = rings(np.eye(2, dtype=bool))
-    assert [signed_area(ring) for ring in found] == [1, 1]
-
-
-def test_nothing_has_no_outline():
-    assert rings(np.zeros((3, 3), bool)) == []

@@ -1,4 +1,4 @@
-"""Measures every object once, in a window that holds the whole of it: a table and outlines."""
+"""Measures every object once, in a window that holds the whole of it, or block by block: a table and outlines."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -10,9 +10,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from unetpipe.boxes import Boxes, Group, Region, find_boxes, groups
 from unetpipe.geometry import blocks
+from unetpipe.large import Large, Part, parts
 from unetpipe.manifest import read_json
-from unetpipe.outlines import Packed, feature_texts, write_features
+from unetpipe.outlines import Packed, feature_texts, features, write_features
 from unetpipe.scheduling import breadth, compute
 from unetpipe.shapes import Shapes, shapes, statistics
 from unetpipe.store import label_path, open_array, read_attributes
@@ -23,64 +25,9 @@ PERCENTS = (5, 25, 50, 75, 95)
 PLANE, VOLUME = (1, 1024, 1024), (16, 512, 512)  # what is read at once, pixels
 SIZES = {2: ("area_px", "area_um2"), 3: ("volume_px", "volume_um3")}
 LOW, HIGH = ("front", "top", "left"), ("back", "bottom", "right")
+LARGEST = 2**24  # pixels of a box that one thread holds with all that lies in it
+TOGETHER = 64  # larger objects that one pass over their blocks measures
 ONE = np.ones(1, np.uint32), np.zeros((1, 3), np.int64), np.ones((1, 3), np.int64)  # an object of a pixel
-Region = tuple[slice, ...]
-
-
-class Boxes(NamedTuple):
-    """Where objects lie."""
-
-    ids: np.ndarray  # (n,)
-    low: np.ndarray  # (n, 3) first pixel along z, y, x
-    high: np.ndarray  # (n, 3) one beyond the last
-
-    @classmethod
-    def of(cls, ids: np.ndarray, low: np.ndarray, high: np.ndarray) -> "Boxes":
-        """From boxes of parts of objects."""
-        whole, place = np.unique(ids, return_inverse=True)
-        lowest, highest = np.full((len(whole), 3), np.iinfo(np.int64).max), np.zeros((len(whole), 3), np.int64)
-        np.minimum.at(lowest, place, low)
-        np.maximum.at(highest, place, high)
-        return cls(whole, lowest, highest)
-
-
-class Group(NamedTuple):
-    """Objects whose boxes start in one block."""
-
-    window: Region  # holds all of them
-    boxes: Boxes
-
-
-def find_boxes(labels, block: Sequence[int], workers: int = 1) -> Boxes:
-    """Boxes of the objects of (z, y, x), anything that gives NumPy arrays when sliced, block by block."""
-    regions = [part.write for part in blocks(labels.shape, block)]
-    found = compute(partial(_boxes_of, labels), regions, workers)
-    return Boxes.of(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
-
-
-def _boxes_of(labels, region: Region) -> Boxes:
-    """From runs of equal labels along x."""
-    part = labels[region]
-    flat, width = part.ravel(), part.shape[-1]
-    breaks = flat[1:] != flat[:-1]
-    breaks[width - 1 :: width] = True
-    starts = np.concatenate([[0], np.flatnonzero(breaks) + 1])
-    ends = np.concatenate([starts[1:], [flat.size]])[flat[starts] > 0]
-    starts = starts[flat[starts] > 0]
-    corner = [side.start for side in region]
-    low, last = (np.stack(np.unravel_index(places, part.shape), axis=1) for places in (starts, ends - 1))
-    return Boxes.of(flat[starts], low + corner, last + 1 + corner)
-
-
-def groups(boxes: Boxes, block: Sequence[int]) -> Iterator[Group]:
-    """The objects in handfuls, each object once and whole; one that is larger than a block is alone."""
-    large = (boxes.high - boxes.low > block).any(axis=1)
-    place = np.column_stack([boxes.low // block, np.where(large, np.arange(len(large)), -1)])
-    order = np.lexsort(place.T[[3, 2, 1, 0]])
-    cuts = np.flatnonzero((np.diff(place[order], axis=0) != 0).any(axis=1)) + 1
-    for mine in np.split(order, cuts) if len(order) else []:
-        group = Boxes(*(part[mine] for part in boxes))
-        yield Group(tuple(map(slice, group.low.min(axis=0).tolist(), group.high.max(axis=0).tolist())), group)
 
 
 class Meaning(NamedTuple):
@@ -158,11 +105,53 @@ def _measure_all(entries: list[dict], stores: tuple[Path, Path], rows: Rows, wor
         for t in range(entry["shape"][0]):
             scene = _scene(entry, *stores, t)
             block = VOLUME if scene.labels.shape[0] > 1 else PLANE
-            todo = groups(find_boxes(scene.labels, block, workers), block)
+            boxes = find_boxes(scene.labels, block, workers)
+            large = (boxes.high - boxes.low).prod(axis=1) > LARGEST
+            todo = groups(boxes.where(~large), block)
             while batch := list(islice(todo, 4 * breadth(workers))):
-                for table, features in compute(partial(_measure_group, scene), batch, workers):
+                for table, packed in compute(partial(_measure_group, scene), batch, workers):
                     rows.append(table)
-                    yield features
+                    yield packed
+            for few in np.array_split(np.flatnonzero(large), -(-large.sum() // TOGETHER) or 1):
+                for table, packed in _measure_large(scene, boxes.where(few), block, workers):
+                    rows.append(table)
+                    yield packed
+
+
+def _measure_large(
+    scene: Scene, boxes: Boxes, block: Sequence[int], workers: int
+) -> Iterator[tuple[pd.DataFrame, Packed]]:
+    """Row and features of each of some objects that no thread should hold: a pass over all blocks that they meet."""
+    whole = {
+        number: Large(low, high, len(scene.meaning.channels))
+        for number, low, high in zip(boxes.ids.tolist(), boxes.low, boxes.high, strict=True)
+    }
+    todo = (part.write for part in blocks(scene.labels.shape, block))
+    met = ((region, ids) for region in todo if len(ids := boxes.meeting(region)))
+    while batch := list(islice(met, 4 * breadth(workers))):
+        for found in compute(partial(_parts, scene), batch, workers):
+            for number, part in found.items():
+                whole[number].add(part)
+    for number, one in whole.items():
+        yield _described(scene, boxes.where(boxes.ids == number), one)
+
+
+def _parts(scene: Scene, asked: tuple[Region, list[int]]) -> dict[int, Part]:
+    region, ids = asked
+    return parts(scene.labels, scene.image, scene.probability, ids, region)
+
+
+def _described(scene: Scene, box: Boxes, one: Large) -> tuple[pd.DataFrame, Packed]:
+    shape = one.shapes()
+    chances = (one.probability / (255 * shape.area))[None]
+    table = _placed(_columns(box, shape, one.grey_values(PERCENTS)[None], chances, scene.meaning), box, scene)
+    return table, Packed.of(",\n".join(features(table, lambda _: one.planes(), scene.steps)))
+
+
+def _placed(table: pd.DataFrame, boxes: Boxes, scene: Scene) -> pd.DataFrame:
+    """The table with where its objects are: series, time point, and whether they touch an edge."""
+    ends = ((boxes.low == 0) | (boxes.high == scene.labels.shape))[:, -scene.meaning.dimensions :]
+    return table.assign(series=scene.series, t=scene.t, touches_edge=ends.any(axis=1))
 
 
 def _scene(entry: dict, store: Path, found: Path, t: int) -> Scene:
@@ -187,9 +176,7 @@ def _empty(entries: list[dict]) -> pd.DataFrame:
 def _measure_group(scene: Scene, group: Group) -> tuple[pd.DataFrame, Packed]:
     """Rows and features of a group's objects."""
     labels, grey, probability = (frame[group.window] for frame in (scene.labels, scene.image, scene.probability))
-    table = describe(group, labels, grey, probability, scene.meaning)
-    ends = ((group.boxes.low == 0) | (group.boxes.high == scene.labels.shape))[:, -scene.meaning.dimensions :]
-    table = table.assign(series=scene.series, t=scene.t, touches_edge=ends.any(axis=1))
+    table = _placed(describe(group, labels, grey, probability, scene.meaning), group.boxes, scene)
     texts = feature_texts(table, labels, [part.start for part in group.window], scene.steps)
     return table, Packed.of(",\n".join(texts))
 
@@ -207,20 +194,24 @@ def describe(
     probability : (k, z, y, x) uint8
         p × 255 of the classes but the background.
     """
-    dimensions = meaning.dimensions
     ids, low, high = group.boxes
     corner = np.array([part.start for part in group.window])
-    where = labels, ids, np.stack([low - corner, high - corner], axis=1)
-    found = shapes(*where)
+    where = ids, np.stack([low - corner, high - corner], axis=1)
+    found = shapes(labels, *where)
     found = found._replace(centroid=found.centroid + corner)
+    chances = statistics(labels, probability, *where)[:, :, 0] / 255
+    return _columns(group.boxes, found, statistics(labels, grey, *where, PERCENTS), chances, meaning)
+
+
+def _columns(boxes: Boxes, found: Shapes, grey: np.ndarray, chances: np.ndarray, meaning: Meaning) -> pd.DataFrame:
+    """Of shapes (n), grey values (n, c, statistics) and mean probabilities (n, k)."""
+    dimensions, (ids, low, high) = meaning.dimensions, boxes
     axes, size = slice(3 - dimensions, 3), np.array(meaning.pixel_size)[3 - dimensions :]
     columns = {"id": ids.astype(np.int64), SIZES[dimensions][0]: found.area.astype(np.int64)}
     columns |= dict(zip(("z_px", "y_px", "x_px")[axes], found.centroid[:, axes].T, strict=True))
     columns |= dict(zip((*LOW[axes], *HIGH[axes]), (*low[:, axes].T, *high[:, axes].T), strict=True))
-    columns |= _shape_columns(found, dimensions)
-    columns |= _grey_columns(statistics(labels, grey, *where[1:], PERCENTS), meaning.channels)
-    each = statistics(labels, probability, *where[1:])[:, :, 0] / 255
-    columns |= {"probability": each.sum(axis=1), "class": each.argmax(axis=1) + 1}
+    columns |= _shape_columns(found, dimensions) | _grey_columns(grey, meaning.channels)
+    columns |= {"probability": chances.sum(axis=1), "class": chances.argmax(axis=1) + 1}
     return pd.DataFrame(columns | _physical_columns(found, size))
 
 

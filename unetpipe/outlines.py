@@ -3,19 +3,20 @@
 import json
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import ndimage
 
+from unetpipe.contours import corners, polygons
 from unetpipe.manifest import replacing
-from unetpipe.shapes import rings, signed_area
 
 GZIP = bytes([0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 255])  # header without time and name
 COLOUR = [200, 0, 0]
+HANDFUL = 2**14  # corners that become text at once
 SIDES = ("top", "left"), ("bottom", "right")
 PLACES = ("id", "series", "t", "class", "touches_edge", "front", "top", "left", "back", "bottom", "right")
 
@@ -38,27 +39,18 @@ def outline(mask: np.ndarray, top: int, left: int, steps: Sequence[float] = (1.0
         Polygon or MultiPolygon of as many pixels as the object has, in pixels of the file, with the corner of the image
         at (0, 0).
     """
-    polygons = [[_scaled(ring, top, left, steps) for ring in polygon] for polygon in _polygons(mask)]
-    if len(polygons) == 1:
-        return {"type": "Polygon", "coordinates": polygons[0]}
-    return {"type": "MultiPolygon", "coordinates": polygons}
+    kind, found = _kind(
+        [[_scaled(ring, steps).tolist() for ring in polygon] for polygon in polygons(corners(mask, top, left))]
+    )
+    return {"type": kind, "coordinates": found}
 
 
-def _polygons(mask: np.ndarray) -> list[list[np.ndarray]]:
-    """The outer ring of each component and, behind it, its holes."""
-    found = rings(mask)
-    if len(found) == 1:
-        return [found]
-    found.sort(key=signed_area, reverse=True)
-    if signed_area(found[1]) < 0:
-        return [found]
-    parts, count = ndimage.label(mask)
-    return [polygon for part in range(1, count + 1) for polygon in _polygons(parts == part)]
+def _kind(found: list) -> tuple[str, list]:
+    return ("Polygon", found[0]) if len(found) == 1 else ("MultiPolygon", found)
 
 
-def _scaled(ring: np.ndarray, top: int, left: int, steps: Sequence[float]) -> list:
-    placed = ring + np.array((left, top))
-    return placed.tolist() if tuple(steps) == (1, 1) else np.round(placed * steps[::-1], 2).tolist()
+def _scaled(ring: np.ndarray, steps: Sequence[float]) -> np.ndarray:
+    return ring if tuple(steps) == (1, 1) else np.round(ring * steps[::-1], 2)
 
 
 def feature_texts(
@@ -77,17 +69,52 @@ def feature_texts(
     steps : (y, x)
         See `outline`.
     """
+    return features(table, partial(_planes, labels, corner), steps)
+
+
+def _planes(labels: np.ndarray, corner: Sequence[int], row: dict) -> Iterator[tuple[int, np.ndarray]]:
+    """The planes that an object meets, and its corners there."""
+    y, x = (slice(row[a] - c, row[b] - c) for a, b, c in zip(*SIDES, corner[1:], strict=True))
+    for z in range(row.get("front", 0), row.get("back", 1)):
+        turns = corners(labels[z - corner[0], y, x] == row["id"], row["top"], row["left"])
+        if len(turns):
+            yield z, turns
+
+
+def features(
+    table: pd.DataFrame, planes: Callable[[dict], Iterable[tuple[int, np.ndarray]]], steps: Sequence[float]
+) -> Iterator[str]:
+    """The same of objects whose corners are known.
+
+    Parameters
+    ----------
+    planes : callable
+        Gives, for a row of the table, the planes that the object meets and its `contours.corners` there.
+    """
     names = [name for name in table if name not in PLACES]
     texts = _measurements(table[names])
     rows = table.drop(columns=names).to_dict("records")
     for row, measurements in zip(rows, texts, strict=True):
         properties = f'{json.dumps(_properties(row))[:-1]}, "measurements": {{{measurements}}}}}'
-        y, x = (slice(row[a] - c, row[b] - c) for a, b, c in zip(*SIDES, corner[1:], strict=True))
-        for z in range(row.get("front", 0), row.get("back", 1)):
-            mask = labels[z - corner[0], y, x] == row["id"]
-            if mask.any():
-                geometry = outline(mask, row["top"], row["left"], steps) | {"plane": {"c": -1, "z": z, "t": row["t"]}}
-                yield f'{{"type": "Feature", "geometry": {json.dumps(geometry)}, "properties": {properties}}}'
+        for z, turns in planes(row):
+            place = json.dumps({"c": -1, "z": z, "t": row["t"]})
+            geometry = f'{_geometry_text(turns, steps)[:-1]}, "plane": {place}}}'
+            yield f'{{"type": "Feature", "geometry": {geometry}, "properties": {properties}}}'
+
+
+def _geometry_text(turns: np.ndarray, steps: Sequence[float]) -> str:
+    """What `outline` gives, as JSON, of corners."""
+    kind, found = _kind([_listed(_ring_text(_scaled(ring, steps)) for ring in polygon) for polygon in polygons(turns)])
+    return f'{{"type": "{kind}", "coordinates": {found if kind == "Polygon" else _listed(found)}}}'
+
+
+def _ring_text(ring: np.ndarray) -> str:
+    """A handful of corners at a time: as Python's numbers they take ten times the room."""
+    return _listed(json.dumps(ring[k : k + HANDFUL].tolist())[1:-1] for k in range(0, len(ring), HANDFUL))
+
+
+def _listed(texts: Iterable[str]) -> str:
+    return f"[{', '.join(texts)}]"
 
 
 def _properties(row: dict) -> dict:

@@ -11,7 +11,7 @@ REVISIONS = {
     "train": "train 6",
     "predict": "predict 4",
     "label": "label 1",
-    "measure": "measure 3",
+    "measure": "measure 4",
     "score": "score 2",
     "report": "report 6",
 }

@@ -1,4 +1,4 @@
-"""Shapes and grey values of objects, the numbers of scikit-image's `regionprops`, compiled; and outlines of pixels."""
+"""Shapes and grey values of objects, the numbers of scikit-image's `regionprops`, compiled."""
 
 from typing import Any, NamedTuple
 
@@ -12,8 +12,6 @@ STEPS[[5, 7, 15, 17, 25, 27]] = 1
 STEPS[[21, 33]] = np.sqrt(2)
 STEPS[[13, 23]] = (1 + np.sqrt(2)) / 2
 EMPTY = -(2**40)  # end of a row without pixels
-DOWN, ALONG = (0, 1, 0, -1), (1, 0, -1, 0)  # right, down, left, up
-RIGHT = ((0, 0), (0, -1), (-1, -1), (-1, 0))  # from a corner to the pixel on the right hand of each way
 SIDES, CORNERS = ((0, 1), (0, -1), (1, 0), (-1, 0)), ((1, 1), (1, -1), (-1, 1), (-1, -1))
 
 
@@ -73,10 +71,10 @@ def _mask(labels, number, box):
 def _shapes(labels, ids, boxes, found):
     for k in range(len(ids)):
         mask = _mask(labels, ids[k], boxes[k])
-        _moments(mask, found[k])
+        found[k, :10] = moments(mask)
         found[k, 1:4] += boxes[k, 0]
-        found[k, 10] = _perimeter(mask[0]) if len(labels) == 1 else np.nan
-        found[k, 11] = _convex_area(mask[0]) if len(labels) == 1 else np.nan
+        found[k, 10] = perimeter(mask[0], 0) if len(labels) == 1 else np.nan
+        found[k, 11] = hull_area(*row_ends(mask[0])) if len(labels) == 1 else np.nan
 
 
 @compiled
@@ -90,8 +88,8 @@ def _statistics(labels, values, ids, boxes, percents, found):
 
 
 @compiled
-def _moments(mask, found):
-    """Pixels, their mean place and the covariances zz, zy, zx, yy, yx, xx of their places."""
+def moments(mask):
+    """Number of pixels of a mask (z, y, x), their mean place and its covariances zz, zy, zx, yy, yx, xx."""
     n, sz, sy, sx, zz, zy, zx, yy, yx, xx = 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
     for z in range(mask.shape[0]):
         for y in range(mask.shape[1]):
@@ -100,10 +98,14 @@ def _moments(mask, found):
                     n, sz, sy, sx = n + 1, sz + z, sy + y, sx + x
                     zz, zy, zx = zz + z * z, zy + z * y, zx + z * x
                     yy, yx, xx = yy + y * y, yx + y * x, xx + x * x
+    found = np.zeros(10)
+    if n == 0:
+        return found
     cz, cy, cx = sz / n, sy / n, sx / n
     found[:4] = np.array((float(n), cz, cy, cx))
     found[4:7] = np.array((zz / n - cz * cz, zy / n - cz * cy, zx / n - cz * cx))
     found[7:10] = np.array((yy / n - cy * cy, yx / n - cy * cx, xx / n - cx * cx))
+    return found
 
 
 @compiled
@@ -112,7 +114,8 @@ def _inside(mask, y, x):
 
 
 @compiled
-def _perimeter(mask):
+def perimeter(mask, rim):
+    """That of a mask (y, x), as far as its pixels lie at least `rim` from its ends: 2 where it goes on beyond them."""
     border = mask.copy()
     for y in range(mask.shape[0]):
         for x in range(mask.shape[1]):
@@ -122,8 +125,8 @@ def _perimeter(mask):
             else:
                 border[y, x] = False
     length = 0.0
-    for y in range(mask.shape[0]):
-        for x in range(mask.shape[1]):
+    for y in range(rim, mask.shape[0] - rim):
+        for x in range(rim, mask.shape[1] - rim):
             if border[y, x]:
                 met = 1
                 for dy, dx in SIDES:
@@ -135,16 +138,22 @@ def _perimeter(mask):
 
 
 @compiled
-def _convex_area(mask):
-    """Pixels whose centres the convex hull of all pixels, taken as diamonds of half a pixel, holds."""
+def row_ends(mask):
+    """The first pixel of each row of a mask (y, x), negative, and the last; both `EMPTY` where there is none."""
     rows = len(mask)
     low, high = np.empty(rows, np.int64), np.empty(rows, np.int64)
     for y in range(rows):
         across = np.flatnonzero(mask[y])
         low[y], high[y] = (-across[0], across[-1]) if len(across) else (EMPTY, EMPTY)
+    return low, high
+
+
+@compiled
+def hull_area(low, high):
+    """Pixels whose centres the convex hull of all pixels, taken as diamonds of half a pixel, holds; see `row_ends`."""
     right, left = _farthest(high), _farthest(low)
     area = 0
-    for y in range(rows):
+    for y in range(len(low)):
         area += right[y] + left[y] + 1
     return float(area)
 
@@ -203,93 +212,3 @@ def _summarise(inside, percents, out):
             below = int(place)
             above = min(below + 1, len(ranked) - 1)
             out[2 + k] = ranked[below] + (place - below) * (ranked[above] - ranked[below])
-
-
-def rings(mask: np.ndarray) -> list[np.ndarray]:
-    """The outlines of a mask (y, x) along the edges of its pixels, as closed polygons that never meet themselves.
-
-    Returns
-    -------
-    list of (m, 2) int64
-        Corners x, y of each, the first repeated at the end; (0, 0) is the corner of the first pixel. Their signed area
-        is positive around pixels, negative around holes.
-    """
-    corners, ends = _trace(mask, _edges(mask))
-    return np.split(corners, ends[:-1]) if len(ends) else []
-
-
-def signed_area(ring: np.ndarray) -> float:
-    """Of a closed polygon (m, 2), x, y."""
-    x, y = ring.T
-    return float((x[:-1] * y[1:] - x[1:] * y[:-1]).sum() / 2)
-
-
-@compiled
-def _edges(mask):
-    """How many edges of pixels divide the mask from what is around it."""
-    count = 0
-    for y in range(mask.shape[0]):
-        for x in range(mask.shape[1]):
-            if mask[y, x]:
-                for dy, dx in SIDES:
-                    count += not _inside(mask, y + dy, x + dx)
-    return count
-
-
-@compiled
-def _trace(mask, edges):
-    """Follow the edges with the pixels to the right; where a path meets itself, the loop is cut off."""
-    done, seen = np.zeros(mask.shape, np.bool_), np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), np.int64)
-    path, corners = np.empty((edges + 1, 2), np.int64), np.empty((2 * edges + 1, 2), np.int64)
-    ends, rings_, used = np.empty(edges + 1, np.int64), 0, 0
-    for top in range(mask.shape[0]):
-        for start in range(mask.shape[1]):
-            if done[top, start] or not _leads(mask, top, start, 0):
-                continue
-            y, x, way, count = top, start, 0, 0
-            while True:
-                if seen[y, x]:
-                    first = seen[y, x] - 1
-                    used = _cut_off(path[first:count], seen, corners, used)
-                    ends[rings_] = used
-                    rings_, count = rings_ + 1, first
-                if way == 0 and done[y, x]:
-                    break
-                path[count] = x, y
-                count += 1
-                seen[y, x] = count
-                if way == 0:
-                    done[y, x] = True
-                y, x = y + DOWN[way], x + ALONG[way]
-                way = _next_way(mask, y, x, way)
-    return corners[:used], ends[:rings_]
-
-
-@compiled
-def _leads(mask, y, x, way):
-    """Whether an edge leaves a corner that way."""
-    right, left = RIGHT[way], RIGHT[(way + 3) % 4]
-    return _inside(mask, y + right[0], x + right[1]) and not _inside(mask, y + left[0], x + left[1])
-
-
-@compiled
-def _next_way(mask, y, x, way):
-    """To the left where there is a choice: pixels that meet at a corner lie inside one path."""
-    for turn in (3, 0, 1):
-        if _leads(mask, y, x, (way + turn) % 4):
-            return (way + turn) % 4
-    return way
-
-
-@compiled
-def _cut_off(loop, seen, corners, used):
-    """Append the corners of a loop, where it turns, and forget that it was seen."""
-    begin = used
-    for k in range(len(loop)):
-        (x0, y0), (x, y), (x1, y1) = loop[k - 1], loop[k], loop[(k + 1) % len(loop)]
-        seen[y, x] = 0
-        if (x - x0) * (y1 - y) != (y - y0) * (x1 - x):
-            corners[used] = x, y
-            used += 1
-    corners[used] = corners[begin]
-    return used + 1
