@@ -146,7 +146,7 @@ class Large:
 class Counts:
     """How many pixels have each value."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.values, self.numbers = np.empty(0), np.empty(0, np.int64)
         self.pending: list[tuple[np.ndarray, np.ndarray]] = []
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from unetpipe.geometry import relative_spacing
 from unetpipe.manifest import replacing
-from unetpipe.scoring import THRESHOLDS, Compared, Region, score
+from unetpipe.scoring import THRESHOLDS, Compared, Region, TimePoint, score
 from unetpipe.store import label_path, open_array, read_attributes
 from unetpipe.totals import tidy
 
@@ -74,7 +74,7 @@ def _time_points(
     arrays = [open_array(label_path(store, entry["path"], name) / "0") for name in ("truth", "objects", "classes")]
     for point in range(t):
         front = (point,) if dimensions == 3 else (point, 0)
-        truth, objects, annotated = (_Reader(array, front) for array in arrays)
+        truth, objects, annotated = (TimePoint(array, front) for array in arrays)
         yield (
             entry["name"],
             Compared(
@@ -90,15 +90,5 @@ def _time_points(
         )
 
 
-def _numbered(numbers: np.ndarray, labels: "_Reader", region: Region) -> np.ndarray:
+def _numbered(numbers: np.ndarray, labels: TimePoint, region: Region) -> np.ndarray:
     return numbers[labels(region)]
-
-
-class _Reader:
-    """One time point of a label array, read when it is called."""
-
-    def __init__(self, array, front: tuple[int, ...]):
-        self.array, self.front = array, front
-
-    def __call__(self, region: Region) -> np.ndarray:
-        return self.array[(*self.front, *region)]

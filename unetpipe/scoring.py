@@ -43,6 +43,17 @@ class Compared(NamedTuple):
         return cls(flat[0].shape, read[0], read[1], read[2], read[3], 2, (1.0,) * flat[0].ndim)
 
 
+class TimePoint:
+    """One time point of a label array (t, z, y, x), or a plane of it, read when it is called."""
+
+    def __init__(self, array, front: tuple[int, ...]):
+        self.array, self.front = array, front
+
+    def __call__(self, region: Region) -> np.ndarray:
+        """Labels of a region."""
+        return self.array[(*self.front, *region)]
+
+
 class Part(NamedTuple):
     """What is counted in one region."""
 

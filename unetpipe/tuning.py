@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -9,11 +10,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from unetpipe.geometry import relative_spacing
+from unetpipe.components import id_type
+from unetpipe.geometry import blocks, relative_spacing
 from unetpipe.label import Objects, Settings
 from unetpipe.log import Progress
 from unetpipe.manifest import read_json
-from unetpipe.scoring import Compared, score_at_half
+from unetpipe.scheduling import compute
+from unetpipe.scoring import Compared, Region, TimePoint, score_at_half
 from unetpipe.store import label_path, open_array, read_attributes
 from unetpipe.totals import overall
 
@@ -113,9 +116,27 @@ def _row(series: list[Series], settings: Settings, now: Settings, workers: int, 
 
 
 def _score(series: Series, settings: Settings, workers: int) -> Iterator[dict]:
-    """Of every time point."""
+    """Of every time point; of a slide its objects alone are held."""
     objects = Objects(series.probabilities, series.shard, settings, workers, series.spacing)
-    found = objects.read(tuple(slice(0, size) for size in objects.shape))
-    truth, classes = (open_array(series.labels / name / "0")[...] for name in ("truth", "classes"))
-    for parts in zip(truth, found, classes, strict=True):
-        yield score_at_half(Compared.of(*parts), workers)
+    truth, classes = (open_array(series.labels / name / "0") for name in ("truth", "classes"))
+    shape = objects.shape[2:] if objects.shape[1] == 1 else objects.shape[1:]
+    for t in range(objects.shape[0]):
+        front = (t,) if len(shape) == 3 else (t, 0)
+        found = TimePoint(_painted(objects, t, workers), (0, 0)[: len(front)])
+        read = TimePoint(truth, front), found, TimePoint(classes, front), partial(_foreground, found)
+        yield score_at_half(Compared(shape, *read, 2, series.spacing[-len(shape) :]), workers)
+
+
+def _painted(objects: Objects, t: int, workers: int) -> np.ndarray:
+    """Ids (1, z, y, x) of a time point, painted block by block."""
+    whole = np.empty((1, *objects.shape[1:]), id_type(objects.count()))
+    compute(partial(_paint, objects, t, whole), [block.write for block in blocks(whole.shape, objects.block)], workers)
+    return whole
+
+
+def _paint(objects: Objects, t: int, whole: np.ndarray, region: Region) -> None:
+    whole[region] = objects.read((slice(t, t + 1), *region[1:]))
+
+
+def _foreground(found: TimePoint, region: Region) -> np.ndarray:
+    return (found(region) > 0).astype(np.uint8)
