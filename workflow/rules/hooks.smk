@@ -5,16 +5,16 @@ import shutil
 import subprocess
 
 SO_FAR = Path("results/report-so-far.html")
-SECONDS = 120  # a report of 500 samples takes about one minute
+SECONDS = 120  # and a tenth of one for each sample
 
 
 def report_so_far():
     """Write what there is to report, in a process of its own: it cannot hang, and its failure hides none."""
     told = {"results": "results", "samples": NAMED, "config": ordered(config), "networks": NETWORKS}
-    command = [sys.executable, "-m", "unetpipe.report"]
+    command, limit = [sys.executable, "-m", "unetpipe.report"], SECONDS + len(SAMPLES) / 10
     try:
         subprocess.run(
-            command, input=json.dumps(told), text=True, timeout=SECONDS, check=True, stderr=subprocess.DEVNULL
+            command, input=json.dumps(told), text=True, timeout=limit, check=True, stderr=subprocess.DEVNULL
         )
         print(f"what failed and what there is: {SO_FAR}", file=sys.stderr)
     except (OSError, subprocess.SubprocessError):
