@@ -57,6 +57,7 @@ LAYERS = [
         "overlap_tile",
         "components",
         "tables",
+        "pieces",
     },
     {
         "config",
@@ -68,9 +69,9 @@ LAYERS = [
         "pretrained",
         "loss",
         "fitting",
-        "splitting",
+        "flooding",
     },
-    {"saved", "seams", "start"},
+    {"saved", "seams", "start", "splitting"},
     {"ingest", "truth", "mask", "weights", "train", "predict", "label", "measure", "score", "demo", "export"}
     | {"labels_tiff"},
     {"report", "view", "suggestion", "figures", "trained", "plan", "tuning", "verification"},

@@ -8,7 +8,7 @@ from scipy import ndimage
 from skimage.measure import label
 from skimage.segmentation import watershed
 
-from unetpipe import splitting
+from unetpipe import flooding, splitting
 from unetpipe.components import Components, space_structure
 from unetpipe.label import Objects, Settings
 from unetpipe.splitting import Pieces, grown, parted
@@ -214,6 +214,47 @@ def test_blocks_give_the_watershed_of_each_component(block, seed, core, shape):
     assert pieces.count == expected.max()
     whole = tuple(slice(0, side) for side in sides)
     np.testing.assert_array_equal(pieces.paint(whole).reshape(shape), expected)
+
+
+def parted_into_cores(levels, cut, core, workers=1):
+    """Of 12 pixels or more, above 120."""
+    sides = (1, 1, *levels.shape)[-4:]
+    read = levels.reshape(sides)
+    parts = Components(lambda r: read[r] > 120, sides, cut, space_structure(1), boxes=True, workers=workers)
+    how = {"height": 0.0, "min_size": 12, "spacing": (1.0, 1.0, 1.0), "core": core, "levels": lambda r: read[r]}
+    pieces = Pieces(parts, **how, workers=workers)
+    return pieces.count, pieces.paint(tuple(slice(0, side) for side in sides)).reshape(levels.shape)
+
+
+@settings(max_examples=30)
+@given(
+    seed=st.integers(0, 10**6),
+    core=st.sampled_from([130, 160, 210]),
+    shape=st.sampled_from([(70, 90), (9, 30, 40)]),
+    margin=st.sampled_from([12, 90]),
+    largest=st.sampled_from([0, 300]),
+)
+def test_cores_of_components_too_large_to_be_held_grow_in_tiles(seed, core, shape, margin, largest):
+    """Whatever the blocks; as in the whole where the margin holds it, else but for pixels far from their core."""
+    field = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=shape), 2.0)
+    levels = (255 * (field - field.min()) / np.ptp(field)).astype(int)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(splitting, "LARGEST", largest)
+        patch.setattr(flooding, "PLANE", flooding.Grid((1, 1, 16, 16), (0, 0, margin, margin)))
+        patch.setattr(flooding, "VOLUME", flooding.Grid((1, 4, 16, 16), (0, margin, margin, margin)))
+        count, found = parted_into_cores(levels, (1, 4, 16, 16), core)
+        again, same = parted_into_cores(levels, (1, 9, 37, 200), core, workers=2)
+    expected = flooded(levels, 120, core, 12)
+    assert count == again == expected.max()
+    np.testing.assert_array_equal(found, same)
+    if margin == 90:
+        np.testing.assert_array_equal(found, expected)
+    else:
+        seeds = label(levels > core, connectivity=1)
+        seeds[np.bincount(seeds.ravel())[seeds] < 12] = 0
+        pairs = np.unique(np.stack([seeds, expected, found])[:, seeds > 0], axis=1)
+        assert len(np.unique(pairs[1])) == len(np.unique(pairs[2])) == len(np.unique(pairs[1:], axis=1).T)
+        assert (found[expected == 0] == 0).all()
 
 
 def test_a_component_that_is_too_large_stays_whole_and_is_said_to(monkeypatch, caplog):

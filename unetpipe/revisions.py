@@ -10,7 +10,7 @@ REVISIONS = {
     "weights": "weights 3",
     "train": "train 6",
     "predict": "predict 4",
-    "label": "label 1",
+    "label": "label 2",
     "measure": "measure 4",
     "score": "score 2",
     "report": "report 6",

@@ -1,28 +1,25 @@
 """Parts components at waists or into cores, each as a whole: it does not matter in which blocks they are read."""
 
 import logging
-import math
-import zlib
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
 from skimage.morphology import local_maxima, reconstruction
 from skimage.segmentation import watershed
 
-from unetpipe.components import Components, id_type
+from unetpipe.components import Components, Region, id_type
+from unetpipe.flooding import Flooding
+from unetpipe.pieces import Piece
 from unetpipe.scheduling import compute
 
 logger = logging.getLogger(__name__)
 SMOOTH = 1.0  # standard deviation of the Gaussian that the distance is smoothed with, pixels
 REACH = 256  # by so much a block is read beyond its end, where most of the components that begin in it end
 DEPTH = 16  # planes of a volume that are read at once, and again as many beyond them
-LARGEST = 2**24  # pixels of a box above which a component stays whole
-
-Region = tuple[slice, ...]
+LARGEST = 2**24  # pixels of a box above which a component is not held: its cores grow in tiles, its waists stay
 
 
 def parted(mask: np.ndarray, height: float, pad: list[tuple[int, int]], spacing: tuple[float, ...]) -> np.ndarray:
@@ -113,29 +110,6 @@ def _seeds(cores: np.ndarray, chosen: np.ndarray, waists: Callable | None, pad) 
     return seeds, count
 
 
-class Piece(NamedTuple):
-    """A component of several pieces."""
-
-    box: Region
-    packed: bytes  # the pieces' numbers in the box
-    sizes: np.ndarray  # pixels of each
-    first: np.ndarray  # raster index, in the image, of the first pixel of each
-
-    @classmethod
-    def of(cls, box: Region, pieces: np.ndarray, shape: tuple[int, ...]) -> "Piece":
-        """From the pieces in their box, (t, z, y, x)."""
-        present, places = np.unique(pieces, return_index=True)
-        corners = np.unravel_index(places[present > 0], pieces.shape)
-        first = np.ravel_multi_index([c + part.start for c, part in zip(corners, box, strict=True)], shape)
-        numbers = pieces.astype(np.uint32)
-        return cls(box, zlib.compress(numbers.tobytes(), 1), np.bincount(pieces.ravel())[1:], first)
-
-    def numbers(self) -> np.ndarray:
-        """The pieces' numbers in the box."""
-        shape = [part.stop - part.start for part in self.box]
-        return np.frombuffer(zlib.decompress(self.packed), np.uint32).reshape(shape)
-
-
 class Pieces:
     """The objects of an image: its components, those of several summits in pieces.
 
@@ -176,9 +150,21 @@ class Pieces:
         self.parts, self.height, self.min_size, self.spacing = parts, height, min_size, spacing
         self.core, self.levels = core, levels
         kept = np.flatnonzero(parts.sizes >= min_size)
-        found = compute(self._split, self._by_block(kept), workers)
+        large = (parts.high - parts.low)[kept].prod(axis=1) > LARGEST
+        found = compute(self._split, self._by_block(kept[~large]), workers)
         self.split: dict[int, Piece] = {number: piece for pieces in found for number, piece in pieces.items()}
-        self._number(kept)
+        flooding = self._flood(kept[large], workers)
+        self._number(kept, flooding.divided if flooding else kept[:0], flooding.tiles if flooding else [])
+
+    def _flood(self, large: np.ndarray, workers: int) -> Flooding | None:
+        """Those that are too large to be held."""
+        for number in large.tolist() if self.height else ():
+            place, size = self._box(number), self.parts.sizes[number]
+            logger.warning("a component of %d pixels at %s is too large to be parted at waists", size, place)
+        if not self.levels or not len(large):
+            return None
+        logger.info("components too large to be held, whose cores grow tile by tile: %d", len(large))
+        return Flooding(self.parts, large, self.levels, self.core, min_size=self.min_size, workers=workers)
 
     def _by_block(self, kept: np.ndarray) -> list[np.ndarray]:
         """Components by the block in which their box begins."""
@@ -205,11 +191,6 @@ class Pieces:
         worth = self._with_cores(mine, shown) | ~near
         for number, inside in zip(mine[worth].tolist(), near[worth].tolist(), strict=True):
             box = self._box(number)
-            if math.prod(part.stop - part.start for part in box) > LARGEST:
-                logger.warning(
-                    "a component of %d pixels at %s is too large to be parted", self.parts.sizes[number], box
-                )
-                continue
             moved = tuple(slice(b.start - w.start, b.stop - w.start) for b, w in zip(box, window, strict=True))
             labels, levels = (a[moved] for a in shown) if inside and shown is not None else self._shown(box)
             pieces = self._pieces(labels == number + 1, levels, box)
@@ -245,32 +226,45 @@ class Pieces:
         found = grown(flat, sea, self.core, min_size=self.min_size, height=self.height, pad=pad, spacing=spacing)
         return found.reshape(mask.shape)
 
-    def _number(self, kept: np.ndarray) -> None:
-        """Ids of whole components, and of the pieces of the others."""
-        whole = np.array([number for number in kept.tolist() if number not in self.split], np.int64)
-        split = [*self.split.items()]
-        first = np.concatenate([self.parts.first[whole], *(piece.first for _, piece in split)])
-        sizes = np.concatenate([self.parts.sizes[whole], *(piece.sizes for _, piece in split)])
-        large = np.flatnonzero(sizes >= self.min_size)
+    def _number(self, kept: np.ndarray, divided: np.ndarray, tiles: list[tuple[Piece, np.ndarray]]) -> None:
+        """Ids of whole components, of the pieces of others, and of the cores that have grown in tiles."""
+        whole = np.setdiff1d(kept, [*self.split, *divided])
+        split = [*self.split.values()]
+        grown_sizes, grown_first = _together(tiles)
+        first = np.concatenate([self.parts.first[whole], *(piece.first for piece in split), grown_first])
+        sizes = np.concatenate([self.parts.sizes[whole], *(piece.sizes for piece in split), grown_sizes])
+        large = np.flatnonzero(sizes >= max(1, self.min_size))
         ids = np.zeros(len(first), id_type(len(large)))
         ids[large[np.argsort(first[large])]] = np.arange(1, len(large) + 1)
         self.count, self.ids = len(large), np.zeros(len(self.parts.sizes), ids.dtype)
         self.ids[whole] = ids[: len(whole)]
-        ends = len(whole) + np.cumsum([0, *(len(piece.sizes) for _, piece in split)])
-        self.piece_ids = {n: ids[a:b] for (n, _), (a, b) in zip(split, pairwise(ends), strict=True)}
-        self.numbers = np.array([number for number, _ in split], np.int64)
+        ends = len(whole) + np.cumsum([0, *(len(piece.sizes) for piece in split)])
+        self.packed = [(piece, ids[a:b]) for piece, (a, b) in zip(split, pairwise(ends), strict=True)]
+        self.packed += [(piece, ids[ends[-1] - 1 + cores]) for piece, cores in tiles]
+        boxes = np.array([[(part.start, part.stop) for part in piece.box] for piece, _ in self.packed], np.int64)
+        self.low, self.high = np.moveaxis(boxes.reshape(-1, len(self.parts.shape), 2), 2, 0)
 
     def paint(self, region: Region) -> np.ndarray:
         """Ids in a region."""
         out = self.parts.paint(region, self.ids)
         low, high = (np.array([getattr(part, end) for part in region]) for end in ("start", "stop"))
-        meets = (self.parts.low[self.numbers] < high).all(axis=1) & (self.parts.high[self.numbers] > low).all(axis=1)
-        for number in self.numbers[meets].tolist():
-            piece = self.split[number]
+        meets = (self.low < high).all(axis=1) & (self.high > low).all(axis=1)
+        for place in np.flatnonzero(meets).tolist():
+            piece, ids = self.packed[place]
             both = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(piece.box, region, strict=True)]
             source = tuple(slice(s.start - b.start, s.stop - b.start) for s, b in zip(both, piece.box, strict=True))
             target = tuple(slice(s.start - r.start, s.stop - r.start) for s, r in zip(both, region, strict=True))
             numbers = piece.numbers()[source]
             own = numbers > 0
-            out[target][own] = self.piece_ids[number][numbers[own] - 1]
+            out[target][own] = ids[numbers[own] - 1]
         return out
+
+
+def _together(tiles: list[tuple[Piece, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels and first pixel of each core, of all tiles; of those that no tile holds 0 pixels."""
+    count = max((int(cores.max()) for _, cores in tiles), default=0)
+    sizes, first = np.zeros(count, np.int64), np.full(count, np.iinfo(np.int64).max)
+    for piece, cores in tiles:
+        np.add.at(sizes, cores - 1, piece.sizes)
+        np.minimum.at(first, cores - 1, piece.first)
+    return sizes, first
