@@ -1,4 +1,4 @@
-"""What the border term, the elastic deformation and the optimiser are worth: an example, run again without each.
+"""What border term, elastic deformation, class balance and optimiser are worth: an example, run again without each.
 
 Every variant is a run of its own below `runs/ablation`; started again, finished ones cost nothing.
 """
@@ -19,6 +19,7 @@ VARIANTS = {
     "as it is": {},
     "without border term": {"weights": {"border": 0.0}},
     "without elastic deformation": {"train": {"augment": {"elastic": 0.0}}},
+    "classes not balanced": {"train": {"balance": 0.0}},
     "SGD, rate 0.001": {"train": {"optimiser": "sgd", "learning_rate": 1e-3}},
     "SGD, rate 0.01": {"train": {"optimiser": "sgd", "learning_rate": 1e-2}},
 }

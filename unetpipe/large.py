@@ -79,7 +79,7 @@ def _part(mask, inside, grey, probability, region: Region, shape) -> Part:
     )
     planes = np.ascontiguousarray(mask[:, RIM - 1 : down, RIM - 1 : right])
     turns = {z.start + k: corners_of_part(plane, y.start, x.start) for k, plane in enumerate(planes)}
-    return Part(found, length, y, ends, grey, probability, {k: found for k, found in turns.items() if len(found)})
+    return Part(found, length, y, ends, grey, probability, {k: some for k, some in turns.items() if len(some)})
 
 
 class Large:

@@ -103,19 +103,21 @@ def _measure_all(entries: list[dict], stores: tuple[Path, Path], rows: Rows, wor
     """Yield the features of all series, and write their rows."""
     for entry in entries:
         for t in range(entry["shape"][0]):
-            scene = _scene(entry, *stores, t)
-            block = VOLUME if scene.labels.shape[0] > 1 else PLANE
-            boxes = find_boxes(scene.labels, block, workers)
-            large = (boxes.high - boxes.low).prod(axis=1) > LARGEST
-            todo = groups(boxes.where(~large), block)
-            while batch := list(islice(todo, 4 * breadth(workers))):
-                for table, packed in compute(partial(_measure_group, scene), batch, workers):
-                    rows.append(table)
-                    yield packed
-            for few in np.array_split(np.flatnonzero(large), -(-large.sum() // TOGETHER) or 1):
-                for table, packed in _measure_large(scene, boxes.where(few), block, workers):
-                    rows.append(table)
-                    yield packed
+            for table, packed in _measured(_scene(entry, *stores, t), workers):
+                rows.append(table)
+                yield packed
+
+
+def _measured(scene: Scene, workers: int) -> Iterator[tuple[pd.DataFrame, Packed]]:
+    """Rows and features of all objects, in handfuls."""
+    block = VOLUME if scene.labels.shape[0] > 1 else PLANE
+    boxes = find_boxes(scene.labels, block, workers)
+    large = (boxes.high - boxes.low).prod(axis=1) > LARGEST
+    todo = groups(boxes.where(~large), block)
+    while batch := list(islice(todo, 4 * breadth(workers))):
+        yield from compute(partial(_measure_group, scene), batch, workers)
+    for start in range(0, large.sum(), TOGETHER):
+        yield from _measure_large(scene, boxes.where(np.flatnonzero(large)[start : start + TOGETHER]), block, workers)
 
 
 def _measure_large(
