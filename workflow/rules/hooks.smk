@@ -13,9 +13,7 @@ def report_so_far():
     told = {"results": "results", "samples": NAMED, "config": ordered(config), "networks": NETWORKS}
     command, limit = [sys.executable, "-m", "unetpipe.report"], SECONDS + len(SAMPLES) / 10
     try:
-        subprocess.run(
-            command, input=json.dumps(told), text=True, timeout=limit, check=True, stderr=subprocess.DEVNULL
-        )
+        subprocess.run(command, input=json.dumps(told), text=True, timeout=limit, check=True, stderr=subprocess.DEVNULL)
         print(f"what failed and what there is: {SO_FAR}", file=sys.stderr)
     except (OSError, subprocess.SubprocessError):
         print("no report of what there is was written; `unetpipe report results` says why", file=sys.stderr)
