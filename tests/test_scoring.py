@@ -43,7 +43,8 @@ def test_blocks_give_the_figures_of_the_whole(seed, block, volume):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scoring, "PLANE", (block, block))
         patch.setattr(scoring, "VOLUME", (3, block, block))
-        patch.setattr(nearest, "MARGINS", (2, 9, 99))
+        for name in ("MARGINS", "VOLUME_MARGINS"):
+            patch.setattr(nearest, name, (2, 9, 99))
         parts = score(image, workers=2)
     assert parts == pytest.approx(whole, rel=1e-9)
 
@@ -110,12 +111,18 @@ def naive_hausdorff(truth, found, known, spacing):
     return max(np.percentile(cdist(one, other).min(axis=1), 95) for one, other in both)
 
 
-@given(seed=seeds, volume=st.booleans())
-def test_distances_of_borders_are_those_of_all_pairs(seed, volume):
+@given(seed=seeds, volume=st.booleans(), margins=st.sampled_from([(1,), (1, 3), (32,)]), side=st.sampled_from([8, 40]))
+def test_distances_of_borders_are_those_of_all_pairs(seed, volume, margins, side):
+    """However far they are, and in whatever blocks."""
     spacing = (2.0, 1.0, 1.0) if volume else (1.0, 1.5)
     image, truth, found, classes = compared((5, 14, 16) if volume else (30, 34), seed, spacing=spacing)
     expected = naive_hausdorff(truth, found, classes != 255, spacing)
-    assert score(image)["hausdorff_95"] == pytest.approx(expected)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scoring, "PLANE", (side, side))
+        patch.setattr(scoring, "VOLUME", (2, side, side))
+        for name in ("MARGINS", "VOLUME_MARGINS"):
+            patch.setattr(nearest, name, margins)
+        assert score(image)["hausdorff_95"] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("filled", "expected"), [((), 0.0), ((0,), np.hypot(30, 40)), ((1,), np.hypot(30, 40))])

@@ -1,12 +1,14 @@
 """What is nearest, in an image of which a part at a time is looked at."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
 from scipy.spatial import KDTree
 
-MARGINS = (32, 128, 512, 2048)  # around a block that are read, pixels: as far as needed, and no farther than the last
+# Around a block that are read, pixels: as far as needed, and no farther than the last
+MARGINS, VOLUME_MARGINS = (32, 128, 512, 2048), (16, 64)
 Region = tuple[slice, ...]
 Reader = Callable[[Region], np.ndarray]
 
@@ -27,7 +29,7 @@ def thinned(
     """
     labels = read(region)
     empty = needed & (labels == 0)
-    for margin in MARGINS if empty.any() else ():
+    for margin in _margins(shape) if empty.any() else ():
         window = _widened(region, shape, [int(margin / step) for step in spacing])
         around, inside = read(window), _within(window, region)
         if around.any():
@@ -45,6 +47,51 @@ def border_places(read: Reader, shape: Sequence[int], region: Region) -> np.ndar
     mask = read(window)
     edge = (mask & ~ndimage.binary_erosion(mask))[_within(window, region)]
     return (np.argwhere(edge) + [part.start for part in region]).astype(np.int32)
+
+
+class Apart(NamedTuple):
+    """How far a mask's border in a region is from another mask's, in units of the spacing."""
+
+    pixels: int  # of the border
+    distances: np.ndarray  # (n,) of those that count and have the other's border within the last margin
+    far: np.ndarray  # (m, axes) the others that count
+
+
+def apart(
+    read: Reader,
+    other: Reader,
+    shape: Sequence[int],
+    region: Region,
+    known: np.ndarray,
+    spacing: Sequence[float],
+) -> Apart:
+    """Measure from the border of one mask to that of another, of which no more is read than is needed.
+
+    Parameters
+    ----------
+    read, other : callable
+        Both masks, in any region of the image.
+    known : (*space) bool
+        Which pixels of the region count.
+    """
+    border = border_places(read, shape, region)
+    places = border[known[tuple((border - [part.start for part in region]).T)]]
+    found, reached = np.full(len(places), np.inf), -1.0
+    for margin in _margins(shape):
+        left = np.flatnonzero(found > reached)
+        if not len(left):
+            break
+        window = _widened(region, shape, [int(margin / step) for step in spacing])
+        others = border_places(other, shape, window)
+        if len(others):
+            found[left] = distances(places[left], others, spacing)
+        reached = np.inf if [part.stop - part.start for part in window] == list(shape) else margin
+    near = np.isfinite(found) & (found <= reached)
+    return Apart(len(border), found[near], places[~near])
+
+
+def _margins(shape: Sequence[int]) -> tuple[int, ...]:
+    return MARGINS if len(shape) == 2 else VOLUME_MARGINS
 
 
 def distances(places: np.ndarray, others: np.ndarray, spacing: Sequence[float], workers: int = 1) -> np.ndarray:

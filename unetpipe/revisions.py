@@ -12,6 +12,6 @@ REVISIONS = {
     "predict": "predict 4",
     "label": "label 2",
     "measure": "measure 4",
-    "score": "score 2",
+    "score": "score 3",
     "report": "report 6",
 }

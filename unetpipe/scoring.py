@@ -9,7 +9,7 @@ import numpy as np
 
 from unetpipe.geometry import blocks
 from unetpipe.metrics import Overlaps, Pairs, class_counts, matches, mean_iou, rand_and_information
-from unetpipe.nearest import border_places, distances, thinned
+from unetpipe.nearest import Apart, apart, border_places, distances, thinned
 from unetpipe.scheduling import compute
 from unetpipe.store import IGNORED
 from unetpipe.warping import warping_error
@@ -61,7 +61,7 @@ class Part(NamedTuple):
     outlined: Pairs  # the same with the borders of found objects thinned, in true objects
     classes: Pairs  # true and found, where known
     known: Pairs  # found objects, and whether the truth is known
-    borders: list[np.ndarray]  # places of border pixels: of the truth, of what was found; and whether they are known
+    borders: list[Apart]  # from the truth's border to that of what was found, and back; of known pixels
     seams: Pairs  # objects at the seams: 0 true ones, 1 found ones
 
 
@@ -84,10 +84,10 @@ def count_region(image: Compared, region: Region, *, borders: bool) -> Part:
 NONE = Pairs(*np.zeros((3, 0), np.int64))
 
 
-def _borders(image: Compared, region: Region, known: np.ndarray) -> list[np.ndarray]:
-    places = [border_places(partial(_mask, read), image.shape, region) for read in (image.truth, image.found)]
-    corner = [part.start for part in region]
-    return [*places, *(known[tuple((some - corner).T)] for some in places)]
+def _borders(image: Compared, region: Region, known: np.ndarray) -> list[Apart]:
+    truth, found = (partial(_mask, read) for read in (image.truth, image.found))
+    where = image.shape, region, known, image.spacing
+    return [apart(truth, found, *where), apart(found, truth, *where)]
 
 
 def _mask(read: Reader, region: Region) -> np.ndarray:
@@ -134,8 +134,7 @@ def score(
     figures["rand_error"] = 1 - rand_and_information(objects)["rand"]
     figures |= _class_figures(classes, image.kinds)
     if borders:
-        whole = [np.concatenate(places) for places in zip(*(part.borders for part in parts), strict=True)]
-        figures["hausdorff_95"] = hausdorff(whole, image, workers)
+        figures["hausdorff_95"] = _hausdorff([part.borders for part in parts], image, regions, workers)
         if len(image.shape) == 2 and math.prod(image.shape) <= WARPED:
             figures["warping_error"] = _warping_error(image)
     if image.seams:
@@ -185,24 +184,22 @@ def _seam_figures(table: Overlaps, pairs: np.ndarray, seams: Pairs) -> dict[str,
     }
 
 
-def hausdorff(borders: Sequence[np.ndarray], image: Compared, workers: int = 1, percent: float = 95) -> float:
-    """The larger of the two directions' percentiles of border distances (Huttenlocher et al. 1993).
+def _hausdorff(borders: list[list[Apart]], image: Compared, regions: list[Region], workers: int) -> float:
+    """The larger of the two directions' 95th percentiles of border distances (Huttenlocher et al. 1993).
 
-    Parameters
-    ----------
-    borders
-        Of the whole image, see `Part`; only known places are measured from, all are measured to.
-
-    Returns
-    -------
-    float
-        In units of the spacing; 0 if no known place is on a border, the image's diagonal if one of the masks is empty.
+    In units of the spacing; 0 if no known pixel is on a border, the image's diagonal if one of the masks is empty.
     """
-    truth, found, truth_known, found_known = borders
-    ways = [(truth[truth_known], found), (found[found_known], truth)]
-    if not any(len(places) for places, _ in ways):
+    ways = list(zip(*borders, strict=True))
+    near = [np.concatenate([part.distances for part in way]) for way in ways]
+    far = [np.concatenate([part.far for part in way]) for way in ways]
+    if not any(map(len, (*near, *far))):
         return 0.0
-    if not len(truth) or not len(found):
+    if not all(sum(part.pixels for part in way) for way in ways):
         return float(np.linalg.norm(np.multiply(image.shape, image.spacing)))
-    apart = [distances(places, others, image.spacing, workers) for places, others in ways if len(places)]
-    return max(float(np.percentile(part, percent)) for part in apart)
+    masks = [partial(_mask, read) for read in (image.found, image.truth)]
+    for k, places in enumerate(far):
+        if len(places):
+            others = compute(partial(border_places, masks[k], image.shape), regions, workers)
+            beyond = distances(places, np.concatenate(others), image.spacing, workers)
+            near[k] = np.concatenate([near[k], beyond])
+    return max(float(np.percentile(some, 95)) for some in near if len(some))
