@@ -58,31 +58,36 @@ class Apart(NamedTuple):
 
 
 def apart(
-    read: Reader,
-    other: Reader,
-    shape: Sequence[int],
-    region: Region,
-    known: np.ndarray,
-    spacing: Sequence[float],
-) -> Apart:
-    """Measure from the border of one mask to that of another, of which no more is read than is needed.
+    one: Reader, other: Reader, shape: Sequence[int], region: Region, known: np.ndarray, spacing: Sequence[float]
+) -> tuple[Apart, Apart]:
+    """Measure from the border of one mask to that of another, and back, of which no more is read than is needed.
 
     Parameters
     ----------
-    read, other : callable
+    one, other : callable
         Both masks, in any region of the image.
     known : (*space) bool
         Which pixels of the region count.
     """
-    border = border_places(read, shape, region)
-    places = border[known[tuple((border - [part.start for part in region]).T)]]
+    around = [(margin, _widened(region, shape, [int(margin / step) for step in spacing])) for margin in _margins(shape)]
+    mine, theirs = (border_places(mask, shape, around[0][1]) for mask in (one, other))
+    where = shape, region, known, spacing, around
+    return _apart(mine, theirs, other, *where), _apart(theirs, mine, one, *where)
+
+
+def _apart(
+    border: np.ndarray, others: np.ndarray, other: Reader, shape, region: Region, known, spacing, around
+) -> Apart:
+    """From a border to another, both as far as the first of the windows around the region shows them."""
+    corner, end = (np.array([getattr(part, name) for part in region]) for name in ("start", "stop"))
+    border = border[((border >= corner) & (border < end)).all(axis=1)]
+    places = border[known[tuple((border - corner).T)]]
     found, reached = np.full(len(places), np.inf), -1.0
-    for margin in _margins(shape):
+    for margin, window in around:
         left = np.flatnonzero(found > reached)
         if not len(left):
             break
-        window = _widened(region, shape, [int(margin / step) for step in spacing])
-        others = border_places(other, shape, window)
+        others = others if reached < 0 else border_places(other, shape, window)
         if len(others):
             found[left] = distances(places[left], others, spacing)
         reached = np.inf if [part.stop - part.start for part in window] == list(shape) else margin

@@ -61,7 +61,7 @@ class Part(NamedTuple):
     outlined: Pairs  # the same with the borders of found objects thinned, in true objects
     classes: Pairs  # true and found, where known
     known: Pairs  # found objects, and whether the truth is known
-    borders: list[Apart]  # from the truth's border to that of what was found, and back; of known pixels
+    borders: tuple[Apart, ...]  # from the truth's border to that of what was found, and back; of known pixels
     seams: Pairs  # objects at the seams: 0 true ones, 1 found ones
 
 
@@ -76,7 +76,7 @@ def count_region(image: Compared, region: Region, *, borders: bool) -> Part:
         Pairs.of(truth, closed, inside),
         Pairs.of(classes, image.found_classes(region), known),
         Pairs.of(found, known.astype(np.uint8), found > 0),
-        _borders(image, region, known) if borders else [],
+        _borders(image, region, known) if borders else (),
         _at_seams(image, region, truth, found) if image.seams else NONE,
     )
 
@@ -84,10 +84,9 @@ def count_region(image: Compared, region: Region, *, borders: bool) -> Part:
 NONE = Pairs(*np.zeros((3, 0), np.int64))
 
 
-def _borders(image: Compared, region: Region, known: np.ndarray) -> list[Apart]:
+def _borders(image: Compared, region: Region, known: np.ndarray) -> tuple[Apart, Apart]:
     truth, found = (partial(_mask, read) for read in (image.truth, image.found))
-    where = image.shape, region, known, image.spacing
-    return [apart(truth, found, *where), apart(found, truth, *where)]
+    return apart(truth, found, image.shape, region, known, image.spacing)
 
 
 def _mask(read: Reader, region: Region) -> np.ndarray:
@@ -184,7 +183,7 @@ def _seam_figures(table: Overlaps, pairs: np.ndarray, seams: Pairs) -> dict[str,
     }
 
 
-def _hausdorff(borders: list[list[Apart]], image: Compared, regions: list[Region], workers: int) -> float:
+def _hausdorff(borders: list[tuple[Apart, ...]], image: Compared, regions: list[Region], workers: int) -> float:
     """The larger of the two directions' 95th percentiles of border distances (Huttenlocher et al. 1993).
 
     In units of the spacing; 0 if no known pixel is on a border, the image's diagonal if one of the masks is empty.
