@@ -43,8 +43,8 @@ def file_state(path: str | Path) -> State:
 
 
 def file_states(paths: Iterable[str | Path]) -> dict[str, State]:
-    """The state of each file that is there."""
-    return {str(path): file_state(path) for path in paths if Path(path).exists()}
+    """The state of each file that is there; folders have none, their times mean little on mounted object stores."""
+    return {str(path): file_state(path) for path in paths if Path(path).is_file()}
 
 
 def changes(before: dict[str, State]) -> dict[str, Exception]:
