@@ -9,10 +9,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = [
-    {"disk"},
+    {"disk", "geometry"},
     {
         "revisions",
-        "geometry",
         "manifest",
         "log",
         "device",

@@ -6,10 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unetpipe.geometry import blocks
+from unetpipe.geometry import Region, blocks
 from unetpipe.scheduling import compute
-
-Region = tuple[slice, ...]
 
 
 class Boxes(NamedTuple):

@@ -15,10 +15,10 @@ from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from unetpipe.geometry import Region, shared, within
 from unetpipe.scheduling import breadth, compute
 
 Index = tuple[int, ...]
-Region = tuple[slice, ...]
 BATCH = 8  # blocks for each thread that are surveyed before they are joined to their neighbours
 LABEL = np.int32  # of SciPy's labels
 MOST_IDS = 2**32 - 2  # that fit uint32; its highest number stands for no object
@@ -203,12 +203,11 @@ class Components:
 
     def _paint_block(self, index: Index, region: Region, values: np.ndarray, out: np.ndarray) -> None:
         core = self.core(index)
-        both = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(core, region, strict=True)]
+        both = shared(core, region)
         table = np.concatenate([np.zeros(1, values.dtype), values[self._roots[index]]])
-        source = tuple(slice(s.start - c.start, s.stop - c.start) for s, c in zip(both, core, strict=True))
-        target = tuple(slice(s.start - r.start, s.stop - r.start) for s, r in zip(both, region, strict=True))
+        source = within(both, core)
         local = self._from_rim(index, source)
-        out[target] = table.take(self._local(index)[source] if local is None else local)
+        out[within(both, region)] = table.take(self._local(index)[source] if local is None else local)
 
     def _from_rim(self, index: Index, source: Region) -> np.ndarray | None:
         """Labels of a part of a block, if they were kept."""

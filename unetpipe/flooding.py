@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from skimage.segmentation import watershed
 
-from unetpipe.components import Components, Region, id_type
-from unetpipe.geometry import blocks
+from unetpipe.components import Components, id_type
+from unetpipe.geometry import Region, blocks, widened, within
 from unetpipe.pieces import Piece
 from unetpipe.scheduling import compute
 
@@ -92,18 +92,16 @@ class Flooding:
         return np.unique(np.stack([marks, seeds[inside]], axis=1).astype(np.uint64), axis=0)
 
     def _tile(self, region: Region) -> tuple[Piece, np.ndarray] | None:
-        sides = zip(region, self.grid.margin, self.parts.shape, strict=True)
-        window = tuple(slice(max(0, p.start - wide), min(size, p.stop + wide)) for p, wide, size in sides)
+        window = widened(region, self.grid.margin, self.parts.shape)
         mask = self.parts.paint(window, self.flooded)
         seeds = np.where(mask, self.cores.paint(window, self.ids), 0)
         if not seeds.any():
             return None
-        inner = tuple(slice(p.start - w.start, p.stop - w.start) for p, w in zip(region, window, strict=True))
         number, numbers = _numbered(seeds)
         space = [size for size in mask.shape if size > 1] or [1]
         sea = -self.levels(window).astype(np.int32).reshape(space)
-        found = watershed(sea, numbers.reshape(space), mask=mask.reshape(space)).reshape(mask.shape)[inner]
-        used, pieces = _numbered(found)
+        found = watershed(sea, numbers.reshape(space), mask=mask.reshape(space)).reshape(mask.shape)
+        used, pieces = _numbered(found[within(region, window)])
         return (Piece.of(region, pieces, self.parts.shape), number[used - 1].astype(np.int64)) if len(used) else None
 
 

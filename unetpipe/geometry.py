@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+Region = tuple[slice, ...]  # a slice for each axis, inside the image
 SAME = 0.02  # relative difference of pixel sizes that is none
 
 
@@ -41,6 +42,22 @@ def blocks(
 def _around(corner, block, halo) -> tuple[slice, ...]:
     axes = zip(corner, block, halo, strict=True)
     return tuple(slice(c - before, c + b + after) for c, b, (before, after) in axes)
+
+
+def widened(region: Region, margins: Sequence[int], shape: Sequence[int]) -> Region:
+    """A region with a margin along each axis, as far as the image goes."""
+    axes = zip(region, margins, shape, strict=True)
+    return tuple(slice(max(0, part.start - more), min(size, part.stop + more)) for part, more, size in axes)
+
+
+def within(region: Region, window: Region) -> Region:
+    """Where a region lies in a window that holds it."""
+    return tuple(slice(r.start - w.start, r.stop - w.start) for r, w in zip(region, window, strict=True))
+
+
+def shared(one: Region, other: Region) -> Region:
+    """What two regions that meet have in common."""
+    return tuple(slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(one, other, strict=True))
 
 
 def reflect(start: int, stop: int, size: int) -> np.ndarray:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from unetpipe.geometry import Region
 from unetpipe.readers import SUFFIXES, open_series
 from unetpipe.readers.chosen import chosen
 from unetpipe.readers.series import Series
@@ -84,7 +85,7 @@ def _describe(path: Path, series: Series) -> dict[str, Any]:
     return row
 
 
-def _probes(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+def _probes(shape: tuple[int, ...]) -> Iterator[Region]:
     """A small window at the first, the middle and the last pixel."""
     sides = [min(size, PROBE if axis > 2 else 1) for axis, size in enumerate(shape)]
     for share in (0.0, 0.5, 1.0):

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from unetpipe.blocks import Done, Ledger, raise_failures
-from unetpipe.components import Components, Region, id_type, space_structure
-from unetpipe.geometry import relative_spacing
+from unetpipe.components import Components, id_type, space_structure
+from unetpipe.geometry import Region, relative_spacing, widened, within
 from unetpipe.neighbours import close_gaps
 from unetpipe.pyramid import Pyramid, write_pyramids
 from unetpipe.revisions import REVISIONS
@@ -213,18 +213,11 @@ class Objects:
         """Ids in a region, objects grown."""
         with self.lock:
             _, paint = self._found
-        window = [
-            slice(max(0, part.start - self.reach), min(size, part.stop + self.reach))
-            for part, size in zip(region[2:], self.shape[2:], strict=True)
-        ]
-        inside = [
-            slice(part.start - wide.start, part.stop - wide.start)
-            for part, wide in zip(region[2:], window, strict=True)
-        ]
-        labels = paint((*region[:2], *window))
+        window = widened(region, (0, 0, self.reach, self.reach), self.shape)
+        labels = paint(window)
         for plane in np.ndindex(labels.shape[:2]):
             labels[plane] = close_gaps(labels[plane], self.settings.expand)
-        return labels[:, :, inside[0], inside[1]]
+        return labels[within(region, window)]
 
 
 def _probability(array, region: Region) -> np.ndarray:

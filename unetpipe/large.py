@@ -6,11 +6,11 @@ from typing import NamedTuple
 import numpy as np
 
 from unetpipe.contours import RIGHT, corners_of_part
+from unetpipe.geometry import Region, widened, within
 from unetpipe.shapes import EMPTY, Shapes, hull_area, moments, perimeter, row_ends
 
 RIM = 2  # pixels around a block that decide on the perimeter in it
 PENDING = 2**17  # grey values, each with its number of pixels, that wait to be added up
-Region = tuple[slice, ...]
 
 
 class Part(NamedTuple):
@@ -51,10 +51,10 @@ def parts(labels, grey, probability, ids: Sequence[int], region: Region) -> dict
 
 def _with_rim(labels, region: Region) -> np.ndarray:
     """A block's labels with `RIM` pixels around them in the plane, 0 beyond the image."""
-    ends = [(part.start - RIM, part.stop + RIM) for part in region[1:]]
-    window = [slice(max(0, a), min(size, b)) for (a, b), size in zip(ends, labels.shape[1:], strict=True)]
-    beyond = [(part.start - a, b - part.stop) for (a, b), part in zip(ends, window, strict=True)]
-    return np.pad(labels[(region[0], *window)], [(0, 0), *beyond])
+    rims = (0, RIM, RIM)
+    window = widened(region, rims, labels.shape)
+    axes = zip(within(region, window), rims, window, region, strict=True)
+    return np.pad(labels[window], [(r - p.start, r - (w.stop - q.stop)) for p, r, w, q in axes])
 
 
 def _counted(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from unetpipe.boxes import Boxes, Group, Region, find_boxes, groups
-from unetpipe.geometry import blocks
+from unetpipe.boxes import Boxes, Group, find_boxes, groups
+from unetpipe.geometry import Region, blocks
 from unetpipe.large import Large, Part, parts
 from unetpipe.manifest import read_json
 from unetpipe.outlines import Packed, feature_texts, features, write_features

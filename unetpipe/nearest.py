@@ -7,9 +7,10 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import KDTree
 
+from unetpipe.geometry import Region, widened, within
+
 # Around a block that are read, pixels: as far as needed, and no farther than the last
 MARGINS, VOLUME_MARGINS = (32, 128, 512, 2048), (16, 64)
-Region = tuple[slice, ...]
 Reader = Callable[[Region], np.ndarray]
 
 
@@ -30,8 +31,8 @@ def thinned(
     labels = read(region)
     empty = needed & (labels == 0)
     for margin in _margins(shape) if empty.any() else ():
-        window = _widened(region, shape, [int(margin / step) for step in spacing])
-        around, inside = read(window), _within(window, region)
+        window = widened(region, [int(margin / step) for step in spacing], shape)
+        around, inside = read(window), within(region, window)
         if around.any():
             distance, nearest = ndimage.distance_transform_edt(around == 0, sampling=spacing, return_indices=True)
             near = distance[inside] <= margin
@@ -43,9 +44,9 @@ def thinned(
 
 def border_places(read: Reader, shape: Sequence[int], region: Region) -> np.ndarray:
     """Pixels of a mask in a region that face a pixel outside of it, or the edge of the image: (n, axes) int32."""
-    window = _widened(region, shape, [1] * len(shape))
+    window = widened(region, [1] * len(shape), shape)
     mask = read(window)
-    edge = (mask & ~ndimage.binary_erosion(mask))[_within(window, region)]
+    edge = (mask & ~ndimage.binary_erosion(mask))[within(region, window)]
     return (np.argwhere(edge) + [part.start for part in region]).astype(np.int32)
 
 
@@ -69,7 +70,7 @@ def apart(
     known : (*space) bool
         Which pixels of the region count.
     """
-    around = [(margin, _widened(region, shape, [int(margin / step) for step in spacing])) for margin in _margins(shape)]
+    around = [(margin, widened(region, [int(margin / step) for step in spacing], shape)) for margin in _margins(shape)]
     mine, theirs = (border_places(mask, shape, around[0][1]) for mask in (one, other))
     where = shape, region, known, spacing, around
     return _apart(mine, theirs, other, *where), _apart(theirs, mine, one, *where)
@@ -103,12 +104,3 @@ def distances(places: np.ndarray, others: np.ndarray, spacing: Sequence[float], 
     """From each of some places (n, axes) to the nearest of others (m, axes), m > 0: (n,) float."""
     tree = KDTree(others * np.array(spacing), balanced_tree=False, compact_nodes=False)
     return tree.query(places * np.array(spacing), workers=workers)[0]
-
-
-def _widened(region: Region, shape: Sequence[int], margins: Sequence[int]) -> Region:
-    axes = zip(region, shape, margins, strict=True)
-    return tuple(slice(max(0, part.start - more), min(size, part.stop + more)) for part, size, more in axes)
-
-
-def _within(window: Region, region: Region) -> Region:
-    return tuple(slice(p.start - w.start, p.stop - w.start) for p, w in zip(region, window, strict=True))

@@ -6,6 +6,8 @@ from operator import itemgetter
 
 import numpy as np
 
+from unetpipe.geometry import Region
+
 
 def extreme_ids(
     labels: np.ndarray, radius: float, spacing: Sequence[float] | None = None
@@ -35,7 +37,7 @@ def extreme_ids(
     return lowest, highest
 
 
-def _shifts(shape, radius: float, spacing) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
+def _shifts(shape, radius: float, spacing) -> Iterator[tuple[Region, Region]]:
     """Pairs of windows that lie one vector of at most that length apart, inside the image."""
     reach = [int(radius / step) for step in spacing]
     for offset in np.ndindex(*(2 * r + 1 for r in reach)):

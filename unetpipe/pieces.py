@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-Region = tuple[slice, ...]
+from unetpipe.geometry import Region
 
 
 class Piece(NamedTuple):

@@ -11,12 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from unetpipe.blocks import Done, Ledger, Task, run
-from unetpipe.geometry import blocks
+from unetpipe.geometry import Region, blocks
 from unetpipe.halving import halve
 from unetpipe.manifest import array_digest, digest
 from unetpipe.store import create_array, keep_first, open_array, shard_shape, write_region
-
-Region = tuple[slice, ...]
 
 
 class Pyramid(NamedTuple):

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from unetpipe.geometry import relative_spacing
+from unetpipe.geometry import Region, relative_spacing
 from unetpipe.manifest import replacing
-from unetpipe.scoring import THRESHOLDS, Compared, Region, TimePoint, score
+from unetpipe.scoring import THRESHOLDS, Compared, TimePoint, score
 from unetpipe.store import label_path, open_array, read_attributes
 from unetpipe.totals import tidy
 

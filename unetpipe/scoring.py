@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unetpipe.geometry import blocks
+from unetpipe.geometry import Region, blocks
 from unetpipe.metrics import Overlaps, Pairs, class_counts, matches, mean_iou, rand_and_information
 from unetpipe.nearest import Apart, apart, border_places, distances, thinned
 from unetpipe.scheduling import compute
@@ -18,7 +18,6 @@ PLANE, VOLUME = (1024, 1024), (16, 512, 512)  # what is looked at at once, pixel
 WARPED = 4096**2  # pixels of the largest plane whose truth is warped: it is looked at as a whole
 THRESHOLDS = tuple(round(0.5 + 0.05 * k, 2) for k in range(10))
 COUNTED = ("objects", "outlined", "classes", "known", "seams")
-Region = tuple[slice, ...]
 Reader = Callable[[Region], np.ndarray]
 
 

@@ -10,8 +10,9 @@ from scipy import ndimage
 from skimage.morphology import local_maxima, reconstruction
 from skimage.segmentation import watershed
 
-from unetpipe.components import Components, Region, id_type
+from unetpipe.components import Components, id_type
 from unetpipe.flooding import Flooding
+from unetpipe.geometry import Region, shared, within
 from unetpipe.pieces import Piece
 from unetpipe.scheduling import compute
 
@@ -191,7 +192,7 @@ class Pieces:
         worth = self._with_cores(mine, shown) | ~near
         for number, inside in zip(mine[worth].tolist(), near[worth].tolist(), strict=True):
             box = self._box(number)
-            moved = tuple(slice(b.start - w.start, b.stop - w.start) for b, w in zip(box, window, strict=True))
+            moved = within(box, window)
             labels, levels = (a[moved] for a in shown) if inside and shown is not None else self._shown(box)
             pieces = self._pieces(labels == number + 1, levels, box)
             if pieces.max() > 1:
@@ -251,12 +252,10 @@ class Pieces:
         meets = (self.low < high).all(axis=1) & (self.high > low).all(axis=1)
         for place in np.flatnonzero(meets).tolist():
             piece, ids = self.packed[place]
-            both = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(piece.box, region, strict=True)]
-            source = tuple(slice(s.start - b.start, s.stop - b.start) for s, b in zip(both, piece.box, strict=True))
-            target = tuple(slice(s.start - r.start, s.stop - r.start) for s, r in zip(both, region, strict=True))
-            numbers = piece.numbers()[source]
+            both = shared(piece.box, region)
+            numbers = piece.numbers()[within(both, piece.box)]
             own = numbers > 0
-            out[target][own] = ids[numbers[own] - 1]
+            out[within(both, region)][own] = ids[numbers[own] - 1]
         return out
 
 

@@ -22,6 +22,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from zarr.storage import LocalStore, MemoryStore, StorePath
 
 from unetpipe.disk import explained, readable
+from unetpipe.geometry import Region
 from unetpipe.manifest import flush_folder, json_bytes, read_json, whole_json, write_bytes, write_json
 
 OME_VERSION = "0.5"
@@ -120,7 +121,7 @@ def _parsed(metadata: bytes):
     return zarr.AsyncArray.from_dict(StorePath(MemoryStore()), json.loads(metadata)).metadata
 
 
-def write_region(array, region: tuple[slice, ...], values: np.ndarray) -> list[Path]:
+def write_region(array, region: Region, values: np.ndarray) -> list[Path]:
     """Write a whole number of shards and return their files (absent where all values are the fill value)."""
     files = shard_files(array, region)
     with explained(files[0]):
@@ -130,7 +131,7 @@ def write_region(array, region: tuple[slice, ...], values: np.ndarray) -> list[P
     return files
 
 
-def shard_files(array, region: tuple[slice, ...]) -> list[Path]:
+def shard_files(array, region: Region) -> list[Path]:
     """The files of the shards that a region touches."""
     root = Path(array.store.root) / "c"
     axes = zip(region, array.shards, strict=True)

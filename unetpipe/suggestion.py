@@ -12,7 +12,7 @@ from scipy import ndimage
 from scipy.spatial import KDTree
 from scipy.stats import rankdata
 
-from unetpipe.geometry import blocks
+from unetpipe.geometry import blocks, within
 from unetpipe.grey import to_unit
 from unetpipe.log import Progress
 from unetpipe.manifest import read_json, write_bytes
@@ -258,8 +258,8 @@ def _features(window: Window, seen: set[tuple[int, ...]]) -> Iterator[dict[str, 
     wide = tuple(slice(max(0, 2 * part.start - part.stop), 2 * part.stop - part.start) for part in plane)
     labels = open_array(label_path(image.store, image.entry["path"], "objects") / "0")[(at, z, *wide)]
     probability = open_array(image.found)[(at, slice(None), z, *wide)]
-    inner = tuple(slice(p.start - w.start, p.stop - w.start) for p, w in zip(plane, wide, strict=True))
-    ids = np.array([k for k in np.unique(labels[inner]).tolist() if k and (at, z, k) not in seen], labels.dtype)
+    present = np.unique(labels[within(plane, wide)]).tolist()
+    ids = np.array([k for k in present if k and (at, z, k) not in seen], labels.dtype)
     seen.update((at, z, k) for k in ids.tolist())
     numbers = np.where(np.isin(labels, ids), np.searchsorted(ids, labels) + 1, 0)
     for number, box in enumerate(ndimage.find_objects(numbers), start=1):

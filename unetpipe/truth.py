@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from unetpipe.blocks import Ledger, raise_failures
 from unetpipe.components import Components, space_structure
-from unetpipe.geometry import blocks
+from unetpipe.geometry import Region, blocks
 from unetpipe.manifest import digest
 from unetpipe.pyramid import Pyramid, write_pyramids
 from unetpipe.readers import open_series
@@ -24,7 +24,7 @@ from unetpipe.store import IGNORED, label_path, level_shapes, publish_label, pub
 logger = logging.getLogger(__name__)
 LABELS = ("truth", "classes")
 MOST_ID = 2**32 - 1
-Reader = Callable[[tuple[slice, ...]], np.ndarray]  # of a region (t, z, y, x)
+Reader = Callable[[Region], np.ndarray]  # of a region (t, z, y, x)
 
 
 def classes_of(

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 
 from unetpipe.components import id_type
-from unetpipe.geometry import blocks, relative_spacing
+from unetpipe.geometry import Region, blocks, relative_spacing
 from unetpipe.label import Objects, Settings
 from unetpipe.log import Progress
 from unetpipe.manifest import read_json
 from unetpipe.scheduling import compute
-from unetpipe.scoring import Compared, Region, TimePoint, score_at_half
+from unetpipe.scoring import Compared, TimePoint, score_at_half
 from unetpipe.store import label_path, open_array, read_attributes
 from unetpipe.totals import overall
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from unetpipe.blocks import read_lines
-from unetpipe.geometry import relative_spacing
+from unetpipe.geometry import Region, relative_spacing
 from unetpipe.label import Objects, Settings
 from unetpipe.manifest import file_checksum, read_json
 from unetpipe.predict.recheck import recheck
@@ -141,7 +141,7 @@ def other_objects(results: Path, sample: str, count: int) -> Iterator[Problem]:
                 yield Problem(what, STAGES["objects"].format(sample))
 
 
-def _any_block(shape: Sequence[int], sides: Sequence[int], random: np.random.Generator) -> tuple[slice, ...]:
+def _any_block(shape: Sequence[int], sides: Sequence[int], random: np.random.Generator) -> Region:
     starts = [int(random.integers(size)) // side * side for size, side in zip(shape, sides, strict=True)]
     return tuple(slice(a, min(a + side, size)) for a, side, size in zip(starts, sides, shape, strict=True))
 

@@ -12,7 +12,7 @@ import numpy as np
 from unetpipe.blocks import Done, Ledger, Task, raise_failures, run
 from unetpipe.cells import NEAR, cell_side, count_kinds
 from unetpipe.distances import two_nearest
-from unetpipe.geometry import blocks, relative_spacing
+from unetpipe.geometry import blocks, relative_spacing, widened, within
 from unetpipe.manifest import array_digest, digest, read_json
 from unetpipe.neighbours import extreme_ids
 from unetpipe.revisions import REVISIONS
@@ -188,7 +188,8 @@ def _write_block(arrays: Arrays, settings: dict, spacing, region) -> Done:
     span = reach(settings["sigma"]) + settings["gap"] / 2
     front = arrays.ids.ndim - len(spacing)
     margins = [0] * front + [math.ceil(span / step) for step in spacing]
-    window, inside = _widen(region, arrays.ids.shape, margins)
+    window = widened(region, margins, arrays.ids.shape)
+    inside = within(region, window)
     flat = tuple(range(front))
     opened = open_gaps(arrays.ids[window].squeeze(flat), gap=settings["gap"], spacing=spacing)
     ridge = border_weight(opened, border=settings["border"], sigma=settings["sigma"], spacing=spacing)
@@ -208,13 +209,3 @@ def _write_block(arrays: Arrays, settings: dict, spacing, region) -> Done:
 
 def _cells(part: slice, cell: int) -> slice:
     return slice(part.start // cell, -(-part.stop // cell))
-
-
-def _widen(region, shape, margins):
-    """A region with its context inside the image, and where it lies in there."""
-    wide = tuple(
-        slice(max(0, part.start - margin), min(size, part.stop + margin))
-        for part, size, margin in zip(region, shape, margins, strict=True)
-    )
-    inside = tuple(slice(r.start - w.start, r.stop - w.start) for r, w in zip(region, wide, strict=True))
-    return wide, inside

@@ -15,6 +15,7 @@ import torch
 
 from unetpipe.blocks import Done, Ledger, Stage, Task, raise_failures, run
 from unetpipe.device import choose_device, choose_precision
+from unetpipe.geometry import Region
 from unetpipe.gpus import granted
 from unetpipe.manifest import array_digest, digest
 from unetpipe.needs import WORKERS, prediction_memory
@@ -226,7 +227,7 @@ def _say_needs(job: Job, weights: int, *, compiled: bool) -> None:
     logger.info("%.2f GB of memory are needed where a CPU computes, whatever the size of the image", memory / 1e9)
 
 
-def _region(unit: Unit, target) -> tuple[slice, ...]:
+def _region(unit: Unit, target) -> Region:
     return slice(unit.t, unit.t + 1), slice(0, target.shape[1]), *unit.block.write
 
 

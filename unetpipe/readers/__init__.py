@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from unetpipe.geometry import Region
 from unetpipe.readers import hdf5, omezarr, outlines, plugins, raster, slide, tiff
 from unetpipe.readers import numpy as arrays
-from unetpipe.readers.series import Region, Series
+from unetpipe.readers.series import Series
 from unetpipe.sources import State, file_state
 
 FORMATS = (tiff, slide, raster, arrays)

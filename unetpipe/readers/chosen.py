@@ -5,9 +5,9 @@ from functools import partial
 
 import numpy as np
 
-from unetpipe.geometry import SAME
+from unetpipe.geometry import SAME, Region
 from unetpipe.readers.rescaled import rescaled
-from unetpipe.readers.series import UNKNOWN_DEPTH, Region, Series
+from unetpipe.readers.series import UNKNOWN_DEPTH, Series
 
 
 def chosen(

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from unetpipe.readers.series import Region, Series
+from unetpipe.geometry import Region
+from unetpipe.readers.series import Series
 from unetpipe.regions import Drawn, inside, read_drawn
 
 SUFFIXES = (".geojson", ".geojson.gz")

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from unetpipe.geometry import Region
 from unetpipe.readers.series import RGB, UNKNOWN_DEPTH, Series, lazy
 
 
@@ -55,5 +56,5 @@ class Computed:
     def __init__(self, array: Any):
         self.array, self.shape, self.dtype = array, array.shape, array.dtype
 
-    def __getitem__(self, window: tuple[slice, ...]) -> np.ndarray:
+    def __getitem__(self, window: Region) -> np.ndarray:
         return self.array[window].compute(scheduler="synchronous")

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy import sparse
 
-from unetpipe.geometry import SAME
-from unetpipe.readers.series import Plane, Region, Series
+from unetpipe.geometry import SAME, Region
+from unetpipe.readers.series import Plane, Series
 
 
 def rescaled(series: Series, pixel_size: float) -> Series:

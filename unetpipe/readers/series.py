@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-Region = tuple[slice, ...]  # t, c, z, y, x
+from unetpipe.geometry import Region
+
 RGB = ("red", "green", "blue")
 UNKNOWN_DEPTH = 1.0  # µm between planes, where a file says how large a pixel is, but not that
 
@@ -25,7 +26,7 @@ class Series(NamedTuple):
     dtype: np.dtype
     pixel_size: tuple[float, float, float] | None  # µm along z, y, x
     channels: tuple[str, ...]
-    read: Callable[[Region], np.ndarray]  # safe to call from several threads
+    read: Callable[[Region], np.ndarray]  # t, c, z, y, x; safe to call from several threads
     origin: Plane | None = None
     files: tuple[str, ...] = ()  # all that it is read from, where they are several
     coarser: tuple["Series", ...] = ()  # the same image with larger pixels, as the file has it

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import openslide
 
-from unetpipe.readers.series import RGB, UNKNOWN_DEPTH, Region, Series
+from unetpipe.geometry import Region
+from unetpipe.readers.series import RGB, UNKNOWN_DEPTH, Series
 
 SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide")
 

@@ -15,7 +15,8 @@ import zarr
 from defusedxml import ElementTree
 from tifffile import PHOTOMETRIC
 
-from unetpipe.readers.series import RGB, UNKNOWN_DEPTH, Region, Series, plain_axes
+from unetpipe.geometry import Region
+from unetpipe.readers.series import RGB, UNKNOWN_DEPTH, Series, plain_axes
 from unetpipe.readers.views import coloured, counted, inverted, opaque, oriented
 
 SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
@@ -185,7 +186,7 @@ class Planes:
             and all(page is not None and page.parent.filehandle is frame.parent.filehandle for page in pages)
         )
 
-    def __getitem__(self, window: tuple[slice, ...]) -> np.ndarray:
+    def __getitem__(self, window: Region) -> np.ndarray:
         ranges = [range(*part.indices(size)) for part, size in zip(window, self.front, strict=False)]
         inside = window[len(self.front) :]
         numbers = [int(np.ravel_multi_index(place, self.front)) if place else 0 for place in product(*ranges)]

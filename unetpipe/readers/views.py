@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from unetpipe.readers.series import RGB, Region, Series
+from unetpipe.geometry import Region
+from unetpipe.readers.series import RGB, Series
 
 ORIENTATIONS = {  # of the tag: whether rows are columns, then whether they run from bottom to top, from right to left
     2: (False, False, True),
