@@ -145,6 +145,19 @@ def test_features_of_a_volume_lie_on_their_planes():
     np.testing.assert_array_equal(again, labels)
 
 
+def test_features_tell_the_finite_numbers_of_their_rows():
+    labels = blobs((1, 20, 20), 3, 70)
+    found = table_of(labels, np.ones((2, 1, 20, 20), np.uint8), (1, 20, 20)).assign(series="0", t=0)
+    found = found.rename(columns={"mean_a": 'mean_50 % "µ"'})
+    found.loc[1, ["solidity", "eccentricity"]] = np.nan, np.inf
+    features = [json.loads(text) for text in feature_texts(found, labels, (0, 0, 0), (1.0, 1.0))]
+    told = pd.DataFrame([feature["properties"]["measurements"] for feature in features])
+    assert told.loc[1].isna().sum() == 2
+    shown = found[list(told)].astype(float).replace(np.inf, np.nan)
+    assert {'mean_50 % "µ"', "area_px", "solidity"} <= set(shown)
+    np.testing.assert_allclose(told, shown, rtol=5e-6, err_msg="six digits are told")
+
+
 def test_a_box_is_found_whatever_the_ids():
     labels = np.zeros((1, 30, 30), np.uint64)
     labels[0, 3:5, 4:20], labels[0, 9, 9] = 2**40, 7

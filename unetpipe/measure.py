@@ -147,7 +147,7 @@ def _described(scene: Scene, box: Boxes, one: Large) -> tuple[pd.DataFrame, Pack
     shape = one.shapes()
     chances = (one.probability / (255 * shape.area))[None]
     table = _placed(_columns(box, shape, one.grey_values(PERCENTS)[None], chances, scene.meaning), box, scene)
-    return table, Packed.of(",\n".join(features(table, lambda _: one.planes(), scene.steps)))
+    return table, Packed.of(b",\n".join(features(table, lambda _: one.planes(), scene.steps)))
 
 
 def _placed(table: pd.DataFrame, boxes: Boxes, scene: Scene) -> pd.DataFrame:
@@ -180,7 +180,7 @@ def _measure_group(scene: Scene, group: Group) -> tuple[pd.DataFrame, Packed]:
     labels, grey, probability = (frame[group.window] for frame in (scene.labels, scene.image, scene.probability))
     table = _placed(describe(group, labels, grey, probability, scene.meaning), group.boxes, scene)
     texts = feature_texts(table, labels, [part.start for part in group.window], scene.steps)
-    return table, Packed.of(",\n".join(texts))
+    return table, Packed.of(b",\n".join(texts))
 
 
 def describe(
