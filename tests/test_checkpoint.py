@@ -51,6 +51,14 @@ def test_none_is_whole(folder):
     assert load_checkpoint(folder, "a") is None
 
 
+def test_damaged_ones_do_not_crowd_out_the_next(folder):
+    for path in folder.iterdir():
+        path.write_bytes(path.read_bytes()[:-1])
+    assert load_checkpoint(folder, "a") is None
+    save_checkpoint(folder, state(3))
+    assert load_checkpoint(folder, "a")["step"] == 3
+
+
 def test_another_run_starts_anew_and_leaves_nothing_behind(folder, caplog):
     assert load_checkpoint(folder, "b") is None
     assert "belongs to other inputs or settings: a new run starts" in caplog.text

@@ -12,14 +12,16 @@ from hypothesis import strategies as st
 from scenes import prepare
 
 from unetpipe.geometry import blocks as cut
+from unetpipe.ingest import ingest
 from unetpipe.manifest import read_json, write_json
+from unetpipe.mask import write_mask
 from unetpipe.network import UNet
 from unetpipe.overlap_tile import read_mirrored
 from unetpipe.predict.part import predict_part
 from unetpipe.predict.publish import publish_probabilities
 from unetpipe.predictor import Predictor
 from unetpipe.saved import load_network, save_network
-from unetpipe.store import read_attributes
+from unetpipe.store import open_array, read_attributes
 from unetpipe.train import train
 
 CPU = {"device": torch.device("cpu"), "precision": torch.float32}
@@ -207,6 +209,17 @@ def test_another_block_size_leaves_no_strays(made, tmp_path):
     fresh = predict(made, tmp_path / "fresh", block=128)
     trees = [{p.relative_to(s) for p in s.rglob("c/**/*") if p.is_file()} for s in (store, fresh)]
     assert trees[0] == trees[1]
+
+
+def test_other_chunks_leave_nothing_stale(tmp_path, made):
+    own = prepare(tmp_path, [(70, 80)]) | {"network": made["network"]}
+    expected = open_array(predict(own, tmp_path / "fresh") / "0")[...]
+    with pytest.raises(RuntimeError, match="blocks are not accounted for"):
+        predict(own, tmp_path, parts=2, only=[0])
+    images = [str(tmp_path / "data" / "images" / "00.tif")]
+    ingest(images, own["image"], sample="s", chunk=16, shard=64)
+    write_mask(own["image"], own["tissue"], sample="s", contrast=0)
+    np.testing.assert_array_equal(open_array(predict(own, tmp_path) / "0")[...], expected)
 
 
 def test_wrong_channels_are_refused(made, tmp_path):

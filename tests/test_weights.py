@@ -1,15 +1,19 @@
 """Weight maps against the definition written naively: one full distance transform per object."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scenes import prepare
+from scenes import SIDES, prepare
 from scipy import ndimage
 
 from unetpipe.distances import two_nearest
-from unetpipe.store import read_attributes
+from unetpipe.ingest import ingest
+from unetpipe.store import open_array, read_attributes
+from unetpipe.truth import write_truth
 from unetpipe.weights import border_weight, open_gaps, reach, write_weights
 
 SPACINGS = st.sampled_from([(1.0, 1.0), (1.0, 2.5), (1.0, 1.0, 1.0), (3.0, 1.0, 1.0), (1.0, 1.7, 2.2)])
@@ -121,6 +125,21 @@ def test_two_halves_get_a_gap_of_the_asked_width():
     labels = np.repeat([[1] * 10 + [2] * 10], 6, axis=0)
     opened = open_gaps(labels, gap=4)
     assert (opened == 0).sum(axis=1).tolist() == [4] * 6
+
+
+@pytest.mark.parametrize(
+    "change", [{"pixel_size": [4, 1, 1], "override": True}, {"chunk": 16}], ids=lambda change: next(iter(change))
+)
+def test_images_that_are_ingested_otherwise_leave_nothing_stale(tmp_path, change):
+    made, found = prepare(tmp_path, [(12, 60, 70)], dimensions=3), []
+    images, labels = ([str(tmp_path / "data" / kind / "00.ome.tif")] for kind in ("images", "labels"))
+    ingest(images, made["image"], sample="s", **{**SIDES, **change})
+    write_truth(labels, made["image"], made["truth"], sample="s")
+    for store in (Path(made["weights"]).parent, tmp_path / "fresh.zarr"):
+        write_weights(made["image"], made["truth"], str(store / "zarr.json"), sample="s", dimensions=3)
+        found.append([open_array(store / "0" / name)[...] for name in ("target", "border", "index")])
+    for again, fresh in zip(*found, strict=True):
+        np.testing.assert_array_equal(again, fresh)
 
 
 @settings(max_examples=4)

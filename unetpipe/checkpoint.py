@@ -36,7 +36,8 @@ def save_checkpoint(folder: str | Path, state: dict) -> None:
 def load_checkpoint(folder: str | Path, key: str) -> dict | None:
     """The newest whole state of a run; none where there is none, or where it belongs to another run.
 
-    A file that is not whole is named and passed over, files of another run and half-written ones are deleted.
+    A file that is not whole is named, and deleted as those of another run and half-written ones are: it would count as
+    one of the last two.
     """
     folder = Path(folder)
     clear_asides(folder, "checkpoint-*.pt")
@@ -44,6 +45,7 @@ def load_checkpoint(folder: str | Path, key: str) -> dict | None:
         content = path.read_bytes()
         if _digest(content[:-DIGEST]) != content[-DIGEST:]:
             logger.warning("%s is not whole: the one before it is taken, if there is one", path)
+            path.unlink()
             continue
         state = torch.load(io.BytesIO(content[:-DIGEST]), map_location="cpu", weights_only=True)
         if state["key"] == key:

@@ -85,17 +85,12 @@ def write_objects(
     store, entries = Path(image).parent, read_attributes(image)["series"]
     settings = Settings(threshold, min_size, holes, expand, split, core)
     predicted = read_attributes(probabilities)["series"]
-    with Ledger(store, "objects", [REVISIONS["label"], predicted, settings]) as ledger:
+    spacings = [relative_spacing(e["pixel_size"], 3 if e["shape"][2] > 1 else 2) for e in entries]
+    with Ledger(store, "objects", [REVISIONS["label"], predicted, spacings, settings]) as ledger:
         failures: dict[str, Exception] = {}
         found = {
-            e["path"]: Objects(
-                Path(probabilities).parent / e["path"],
-                e["shard"],
-                settings,
-                workers,
-                relative_spacing(e["pixel_size"], 3 if e["shape"][2] > 1 else 2),
-            )
-            for e in entries
+            e["path"]: Objects(Path(probabilities).parent / e["path"], e["shard"], settings, workers, spacing)
+            for e, spacing in zip(entries, spacings, strict=True)
         }
         large = {path: objects for path, objects in found.items() if elsewhere() or not objects.small}
         counts = _count(large, ledger, failures)

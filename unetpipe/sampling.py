@@ -23,20 +23,23 @@ compiled: Any = njit(nogil=True, cache=True, error_model="numpy")
 class Field(NamedTuple):
     """Where the pixels of a tile come from: a linear map and smooth displacements, which axes build up.
 
-    Everything is a float32 tensor on the CPU; coordinates are z, y, x in pixels of the image.
+    Tensors are float32 on the CPU; coordinates are z, y, x in pixels of the image. They are summed up there and counted
+    from the corner last, which is exact: a part of an image gives the bits of the whole.
     """
 
     along: tuple[torch.Tensor, ...]  # for each axis of the tile (side, 3): what its position adds to the coordinates
     bases: tuple[torch.Tensor, ...]  # for each axis of the tile (points, side): what its position takes of each point
     waves: torch.Tensor  # (points, points, points, 3): displacements on the coarse grid
+    corner: tuple[int, ...] = (0, 0, 0)  # first pixel of the part of the image that is read
 
     def coordinates(self, device: torch.device | str = "cpu") -> torch.Tensor:
-        """The coordinates of every pixel, (Z, Y, X, 3); they may leave the image."""
+        """The coordinates of every pixel from the corner, (Z, Y, X, 3); they may leave the image."""
         z, y, x = (part.to(device) for part in self.along)
         i, j, k = (part.to(device) for part in self.bases)
         waves = torch.einsum("kx,ijkc->ijxc", k, self.waves.to(device))
         waves = torch.einsum("iz,ijxc->zjxc", i, waves)
-        return z[:, None, None] + y[:, None] + x + torch.einsum("jy,zjxc->zyxc", j, waves)
+        found = z[:, None, None] + y[:, None] + x + torch.einsum("jy,zjxc->zyxc", j, waves)
+        return found - torch.tensor(self.corner, dtype=found.dtype, device=device)
 
     def window(self, shape: Sequence[int]) -> tuple[tuple[slice, ...], "Field"]:
         """The part of an image of that shape (z, y, x) that a tile reads, mirrored pixels included; the field in it."""
@@ -46,8 +49,7 @@ class Field(NamedTuple):
         lowest = sum(part.amin(dim=0) for part in self.along) - sway
         highest = sum(part.amax(dim=0) for part in self.along) + sway
         window = tuple(map(_window, lowest.tolist(), highest.tolist(), shape))
-        corner = torch.tensor([float(part.start) for part in window])
-        return window, self._replace(along=(self.along[0] - corner, *self.along[1:]))
+        return window, self._replace(corner=tuple(part.start for part in window))
 
 
 def _window(lowest: float, highest: float, size: int) -> slice:
@@ -157,7 +159,8 @@ def _sample_in_threads(image_CZYX, target_ZYX, border_ZYX, field: Field, margins
     given = [tensor.contiguous().numpy() for tensor in (image_CZYX, target_ZYX, border_ZYX)]
     along, bases = (tuple(part.contiguous().numpy() for part in parts) for parts in (field.along, field.bases))
     results = tuple(tensor.numpy() for tensor in found)
-    work = partial(_rows, *given, along, bases, field.waves.contiguous().numpy(), tuple(margins), results)
+    corner = np.array(field.corner, np.float32)
+    work = partial(_rows, *given, along, bases, field.waves.contiguous().numpy(), corner, tuple(margins), results)
     threads = torch.get_num_threads()
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(work, [(part, sides[0] * sides[1], threads) for part in range(threads)]))
@@ -165,7 +168,7 @@ def _sample_in_threads(image_CZYX, target_ZYX, border_ZYX, field: Field, margins
 
 
 @compiled
-def _rows(image, target, border, along, bases, waves, margins, out, rows):
+def _rows(image, target, border, along, bases, waves, corner, margins, out, rows):
     """Some rows of the tile, each from the coordinates of its pixels."""
     sizes, high, wide = image.shape[1:], len(along[1]), len(along[2])
     strides = (sizes[1] * sizes[2], sizes[2], 1)
@@ -178,6 +181,7 @@ def _rows(image, target, border, along, bases, waves, margins, out, rows):
             _coordinates(
                 at[axis], along_row, along[2][:, axis], bases[0][:, z], bases[1][:, y], bases[2], waves[..., axis]
             )
+            at[axis] -= corner[axis]
             _neighbours(at[axis], sizes[axis], strides[axis], offsets[axis], weights[axis])
         for channel in range(len(image)):
             _cubic(image[channel].reshape(-1), offsets, weights, out[0][channel, z, y])

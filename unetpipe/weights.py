@@ -122,7 +122,11 @@ def write_weights(
     entries, annotated = read_attributes(image)["series"], read_json(truth)
     truths = annotated["series"]
     settings = {"border": border, "sigma": sigma, "gap": gap, "dimensions": dimensions}
-    key = [REVISIONS["weights"], [entry["digest"] for entry in truths], settings]
+    inputs = [
+        [truth["digest"], relative_spacing(entry["pixel_size"], dimensions), entry["chunk"], entry["shard"]]
+        for entry, truth in zip(entries, truths, strict=True)
+    ]
+    key = [REVISIONS["weights"], inputs, annotated["classes"], settings]
     with Ledger(store, "weights", key) as ledger:
         failures: dict[str, Exception] = {}
         tasks = [task for entry in entries for task in _tasks(images, store, entry, annotated["classes"], settings)]
@@ -132,14 +136,15 @@ def write_weights(
         raise_failures(sample, failures)
         remove_strays(store, ledger.shards())
         notes = ledger.notes()
-        series = [_summary(entry["path"], [*notes[entry["path"]].values()]) for entry in entries]
+        series = [_summary(entry["path"], [*notes[entry["path"]].values()], border) for entry in entries]
         note = {"revision": REVISIONS["weights"], "settings": settings, "classes": annotated["classes"]}
         publish(store, {"unetpipe": {**note, "series": series}})
 
 
-def _summary(path: str, notes: list[dict]) -> dict:
+def _summary(path: str, notes: list[dict], border: float) -> dict:
+    """The border term is stored in steps: its digest says nothing of how large they are."""
     counts = np.sum([np.asarray(note["pixels"]) for note in notes], axis=0)
-    return {"path": path, "pixels": counts.tolist(), "digest": digest([note["digests"] for note in notes])}
+    return {"path": path, "pixels": counts.tolist(), "digest": digest([border, [note["digests"] for note in notes]])}
 
 
 class Arrays(NamedTuple):

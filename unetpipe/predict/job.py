@@ -39,7 +39,7 @@ class Job(NamedTuple):
     def key(self) -> list:
         """What the ledger's lines hold for."""
         pairs = zip(self.entries, self.statistics, strict=True)
-        inputs = [[e["digest"], s["digest"], s["low"], s["high"]] for e, s in pairs]
+        inputs = [[e["digest"], e["chunk"], s["digest"], s["low"], s["high"]] for e, s in pairs]
         networks = [[note["digest"], note["precision"]] for note in self.networks]
         return [REVISIONS["predict"], inputs, networks, self.block, self.planes, self.views]
 

@@ -40,11 +40,11 @@ def list_data(
         Images, tissues and truths of other samples; without them a fold is scored on what it leaves out.
     """
     series = list_series(images, tissues, weights)
-    digests = [[entry[part]["digest"] for part in ("image", "tissue", "weights")] for entry in series]
+    digests = [[*_learnt(entry["image"], entry["tissue"]), entry["weights"]["digest"]] for entry in series]
     seen = list_seen(validation[0], [read_json(path) for path in validation[1]]) if settings["validations"] else []
     truths = [entry["digest"] for path in validation[2] for entry in read_json(path)["series"]]
     if seen:
-        digests.append([[one.image["digest"], one.statistics["digest"]] for one in seen] + truths)
+        digests.append([_learnt(one.image, one.statistics) for one in seen] + truths)
     if settings["folds"]:
         groups = list(_groups(images, settings["groups"]))
         left = held_out(groups, settings["fold"], settings["folds"], settings["seed"])
@@ -58,6 +58,11 @@ def list_data(
                 f"have {len(channels)}; choose the same in the column channels of its row"
             )
     return Data(series, seen if settings["validations"] else [], digests)
+
+
+def _learnt(image: dict, statistics: dict) -> list:
+    """What makes the grey values that a network sees, and their pixels' shape."""
+    return [image["digest"], image["pixel_size"], *(statistics[name] for name in ("digest", "low", "high"))]
 
 
 def _groups(images: list[str], groups: Sequence[str]):
