@@ -301,8 +301,9 @@ def test_reading_a_tiff_directly_equals_reading_it_through_its_store(tmp_path, d
         kind = {"photometric": "rgb" if 3 in (shape[0], shape[-1]) else "minisblack"}
         kind |= {"planarconfig": "separate"} if shape[0] == 3 else {}
         tifffile.imwrite(tmp_path / "a.tif", pixels, compression=compression, **layout, **kind)
-        series = tifffile.TiffFile(tmp_path / "a.tif").series[0]
-        if Planes.fits(series):
+        file = tifffile.TiffFile(tmp_path / "a.tif")
+        series = file.series[0]
+        if Planes.fits(series, file):
             fits += 1
             for low, high in ((0.0, 1.0), (0.3, 0.7)):
                 window = tuple(slice(int(low * n), max(int(low * n) + 1, int(high * n))) for n in series.shape)

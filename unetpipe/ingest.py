@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +86,8 @@ def ingest(
         opened = _open_all(paths, inside, wanted, failures)
         if not (copy and opened):
             raise_failures(sample, failures)
-        pyramids = [_pyramid(store, number, *opened[number], chunk, shard) for number in opened] if copy else []
+        digested = cache(source_digest)  # a file may hold hundreds of series
+        pyramids = [_pyramid(store, n, *opened[n], digested, chunk, shard) for n in opened] if copy else []
         raise_failures(sample, changes(before))
         unfinished = [pyramid for pyramid in pyramids if not is_finished(pyramid, ledger)]
         if unfinished or not copy:
@@ -111,20 +112,20 @@ def _open_all(paths, inside, wanted: Callable[[Series], Series], failures) -> di
     """The series of all files by their number in the store; a file that does not open fails alone, as one series."""
     opened: dict[str, tuple[str, Series]] = {}
     count = 0
-    shared: set[tuple] = set()  # series of several files, each of which would give them again
+    known: set[str] = set()  # files whose series another one has given
     for path in paths:
+        if str(Path(path).absolute()) in known:
+            continue
         try:
             found = [wanted(series) for series in open_series(path, inside)]
         except (ValueError, OSError) as error:
             failures[str(path)] = error
             count += 1  # or the next would be written over what was written of this one
             continue
-        for number, series in enumerate(found):
-            if (series.files, number) not in shared:
-                opened[str(count)] = (path, series)
-                count += 1
-            if series.files:
-                shared.add((series.files, number))
+        for series in found:
+            opened[str(count)] = (path, series)
+            known.update(series.files)
+            count += 1
     return _distinct(opened)
 
 
@@ -179,10 +180,10 @@ def _title(name: str, opened) -> str:
     return f"{name} ({Path(opened[name][0]).name})" if name in opened else name
 
 
-def _pyramid(store: Path, number: str, path: str, series: Series, chunk: int, shard: int) -> Pyramid:
+def _pyramid(store: Path, number: str, path: str, series: Series, digested, chunk: int, shard: int) -> Pyramid:
     """Its blocks are those of this file's content at this place: another file's are never taken for them."""
     shapes = level_shapes(series.shape, chunk)
-    source = digest([[source_digest(file) for file in series.files or [path]], series.name])
+    source = digest([[digested(file) for file in series.files or [path]], series.name])
     return Pyramid(number, store / number, shapes, series.dtype, series.read, chunk, shard, source=source)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from unetpipe.geometry import Region
 from unetpipe.readers import hdf5, omezarr, outlines, plugins, raster, slide, tiff
 from unetpipe.readers import numpy as arrays
-from unetpipe.readers.series import Series
+from unetpipe.readers.series import UNKNOWN_DEPTH, Series
 from unetpipe.sources import State, file_state
 
 FORMATS = (tiff, slide, raster, arrays)
@@ -60,7 +60,15 @@ def open_series(path: str | Path, inside: str = "", *, palette: bool = True) -> 
     states = tuple(file_state(file) for one in found for file in one.files or [path])
     opening = Opening(str(path.absolute()), inside, palette, states)
     _keep(opening, found)
-    return [_lasting(opening, number, one) for number, one in enumerate(found)]
+    return [_lasting(opening, number, _measurable(one)) for number, one in enumerate(found)]
+
+
+def _measurable(series: Series) -> Series:
+    """A pixel size that is none, as of files that were never calibrated, is unknown."""
+    if series.pixel_size is None:
+        return series
+    z, y, x = (size if math.isfinite(size) and size > 0 else None for size in series.pixel_size)
+    return series._replace(pixel_size=(z or UNKNOWN_DEPTH, y, x) if y and x else None)
 
 
 def _lasting(opening: "Opening", number: int, series: Series) -> Series:

@@ -2,11 +2,11 @@
 
 import logging
 import math
+import os
 from collections.abc import Iterator
-from functools import partial
+from functools import lru_cache, partial
 from itertools import product
 from pathlib import Path
-from threading import Lock
 from weakref import finalize
 
 import numpy as np
@@ -22,7 +22,8 @@ from unetpipe.readers.views import coloured, counted, inverted, opaque, oriented
 SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
 logger = logging.getLogger(__name__)
 AXES = {"T": 0, "C": 1, "S": 1, "Z": 2, "I": 2, "Q": 2, "Y": 3, "X": 4}  # unnamed pages are a stack
-MICROMETRES = {"µm": 1.0, "um": 1.0, "micron": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
+MICROMETRES = {"µm": 1.0, "um": 1.0, "micron": 1.0, "pm": 1e-6, "Å": 1e-4, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
+MICROMETRES["in"] = MICROMETRES["inch"] = 25400.0
 COLOURS = (PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR)
 RESOLUTION_UNITS = {2: 25400.0, 3: 10000.0}  # inch, centimetre
 
@@ -116,7 +117,9 @@ def _open(path: Path, opened: Opened, number: int) -> Series:
     name = path.name.split(".")[0] + (f"-{number}" if len(file.series) > 1 else "")
     pixel_size = _ome_pixel_size(file, number) or _imagej_pixel_size(file) or _tag_pixel_size(series.keyframe)
     channels, read = _channels(file, number, shape[1]), _reader(opened, series, places)
-    return Series(name, shape, series.dtype, pixel_size, channels, read, files=tuple(files) if len(files) > 1 else ())
+    others = files != [file.filehandle.path]
+    dtype = np.dtype(series.dtype.str)  # the same types may have several names
+    return Series(name, shape, dtype, pixel_size, channels, read, files=tuple(files) if others else ())
 
 
 def _check_whole(path: Path, file, series) -> None:
@@ -145,7 +148,7 @@ def _check_whole(path: Path, file, series) -> None:
 
 
 def _reader(opened: Opened, series, places: list[int]):
-    array = Planes(series) if Planes.fits(series) else as_zarr(series)
+    array = Planes(series) if Planes.fits(series, opened.file) else as_zarr(series)
     return partial(_read, opened, array, places)
 
 
@@ -171,19 +174,19 @@ class Planes:
     """
 
     def __init__(self, series):
-        self.pages, self.frame, self.lock = [*series.pages], series.keyframe, Lock()
+        self.pages, self.frame = [*series.pages], series.keyframe
         self.front, self.plane = series.shape[: -self.frame.ndim], self.frame.shape
         self.dtype = series.dtype
 
     @staticmethod
-    def fits(series) -> bool:
-        """Whether the layout is such: tiles or strips of planes with their colours side by side, all in one file."""
+    def fits(series, file: tifffile.TiffFile) -> bool:
+        """Whether the layout is such: tiles or strips of planes with their colours side by side, all in this file."""
         frame, pages = series.keyframe, [*series.pages]
         return (
             frame.axes in ("YX", "YXS")
             and series.axes.endswith(frame.axes)
             and math.prod(series.shape) == len(pages) * math.prod(frame.shape)
-            and all(page is not None and page.parent.filehandle is frame.parent.filehandle for page in pages)
+            and all(page is not None and page.parent.filehandle is file.filehandle for page in pages)
         )
 
     def __getitem__(self, window: Region) -> np.ndarray:
@@ -205,11 +208,9 @@ class Planes:
         return found
 
     def _segment(self, page, number: int) -> np.ndarray | None:
-        """One tile or strip; none where the file left it out."""
-        with self.lock:
-            file = page.parent.filehandle
-            file.seek(page.dataoffsets[number])
-            content = file.read(page.databytecounts[number])
+        """One tile or strip; none where the file left it out. Series share their file: nobody moves its position."""
+        file = page.parent.filehandle.fileno()
+        content = os.pread(file, page.databytecounts[number], page.dataoffsets[number])
         segment, *_ = self.frame.decode(content or None, number, jpegtables=page.jpegtables)
         return None if segment is None else segment[0].reshape(*segment.shape[1:3], *self.plane[2:])
 
@@ -224,10 +225,35 @@ def _paste(segment: np.ndarray, at: tuple[int, int], found: np.ndarray, origin: 
 
 
 def _ome_image(file, number: int):
-    if not file.ome_metadata:
+    """What the OME-XML says of a series.
+
+    Raises
+    ------
+    ValueError
+        If it is not known of which of its images the file has the pixels.
+    """
+    if not file.ome_metadata or file.series[number].kind != "ome":
         return None
-    images = ElementTree.fromstring(file.ome_metadata).findall("{*}Image/{*}Pixels")
-    return images[number] if number < len(images) else None
+    root = _ome_xml(file.ome_metadata)
+    folder = Path(file.filehandle.path).parent
+    images = [one for one in root.findall("{*}Image/{*}Pixels") if _is_here(one, root.get("UUID"), folder)]
+    if len(images) != len(file.series):
+        raise ValueError(
+            f"{file.filename}: its OME-XML tells of {len(images)} images, {len(file.series)} are here; keep all files "
+            "of the series in one folder, under the names that it gives them"
+        )
+    return images[number]
+
+
+@lru_cache(4)
+def _ome_xml(text: str):
+    return ElementTree.fromstring(text)
+
+
+def _is_here(image, own: str | None, folder: Path) -> bool:
+    """Whether an image has pixels in the file of that name, or in others of its folder."""
+    files = [data.find("{*}UUID") for data in image.findall("{*}TiffData")]
+    return any(one is None or one.text == own or (folder / one.get("FileName", "")).is_file() for one in files)
 
 
 def _channels(file, number: int, count: int) -> tuple[str, ...]:
@@ -242,10 +268,9 @@ def _ome_pixel_size(file, number: int):
     pixels = _ome_image(file, number)
     if pixels is None or pixels.get("PhysicalSizeX") is None or pixels.get("PhysicalSizeY") is None:
         return None
-    return tuple(
-        float(pixels.get(f"PhysicalSize{axis}", 1.0)) * MICROMETRES.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"), 1)
-        for axis in "ZYX"
-    )
+    units = [MICROMETRES.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"), math.nan) for axis in "ZYX"]
+    sizes = [float(pixels.get(f"PhysicalSize{axis}", UNKNOWN_DEPTH)) for axis in "ZYX"]
+    return tuple(size * unit for size, unit in zip(sizes, units, strict=True))
 
 
 def _imagej_pixel_size(file):
