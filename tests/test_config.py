@@ -1,6 +1,7 @@
 """Everything wrong with config and sheet is found at once, and each sentence says what to do."""
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,8 @@ def test_a_right_project_has_no_problems(tmp_path):
         ),
         ({"ingest__shard": 1000}, "ingest.shard 1000 is not a multiple of ingest.chunk 256; set it to 1024"),
         ({"mask__percentiles": [99, 1]}, "mask.percentiles 99, 1 do not rise"),
+        ({"train__steps": 60.0}, "train.steps: 60.0 is not of type 'integer'"),
+        ({"train__deterministic": True, "dimensions": 3}, "train.deterministic cannot be had on a GPU"),
         ({"label__threshold": 0.6, "label__core": 0.6}, "label.core 0.6 is not above label.threshold 0.6"),
     ],
 )
@@ -91,6 +94,99 @@ def test_config_problems(tmp_path, change, sentence):
 def test_sheet_problems(tmp_path, rows, sentence):
     _, problems = project(tmp_path, f"sample\tpath\tlabels\tsplit\n{rows}\n")
     assert sentence in str(problems)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_a_sheet_of_another_encoding_is_named(tmp_path, encoding):
+    sheet = GOOD.replace("slide", "sl\u00fcde").encode(encoding)
+    (tmp_path / "other.tsv").write_bytes(sheet)
+    _, problems = project(tmp_path, GOOD, samples="other.tsv")
+    assert f"{tmp_path / 'other.tsv'}: " in str(problems)
+    assert "save it as text in UTF-8, with tabs between the columns" in str(problems)
+
+
+def test_rows_without_anything_are_no_rows(tmp_path):
+    samples, problems = project(tmp_path, GOOD + "\t\t\t\n\n")
+    assert not problems
+    assert len(samples) == 2
+    _, problems = project(tmp_path, GOOD.replace("slide", "\n\nsl ide"))
+    assert "samples.tsv, line 5: sample: 'sl ide'" in str(problems)
+
+
+def test_a_column_stands_once(tmp_path):
+    _, problems = project(tmp_path, GOOD.replace("labels", "path"))
+    assert "several columns path; keep one" in str(problems)
+
+
+def test_a_cell_may_name_thousands_of_files(tmp_path):
+    names = [f"{number:064x}" for number in range(3000)]
+    for name in names:
+        (tmp_path / f"{name}.tif").touch()
+    _, problems = project(tmp_path, GOOD + f"many\t{{{','.join(names)}}}.tif\t\tpredict\n")
+    assert not problems
+
+
+def test_channels_may_have_spaces_between_them(tmp_path):
+    samples, problems = project(tmp_path, "sample\tpath\tsplit\tchannels\nx\ta.tif\tpredict\tDAPI, 2\n", network=None)
+    assert samples[0].channels == ["DAPI", "2"]
+    assert "no sample is in split train" in str(problems)
+
+
+def test_what_a_shell_does_not_show_is_no_image(tmp_path):
+    for name in ("a.tif", "._a.tif", "b [1].tif"):
+        (tmp_path / name).touch()
+    assert [path.name for path in find("*.tif", tmp_path).values()] == ["a.tif", "b [1].tif"]
+    assert find("b [1].tif", tmp_path) == {(): tmp_path / "b [1].tif"}
+
+
+@pytest.mark.parametrize("pattern", ["{a (1),b}.tif", "{here/a (1),b}.tif", "*.tif", "[ab]*.tif"])
+def test_files_of_any_name_are_found(tmp_path, pattern):
+    (tmp_path / "here").mkdir()
+    for name in ("a (1)", "b", "here/a (1)"):
+        (tmp_path / f"{name}.tif").touch()
+    expected = sorted(path for path in tmp_path.rglob("*.tif") if shell_like(path.relative_to(tmp_path), pattern))
+    assert expected
+    assert sorted(find(pattern, tmp_path).values()) == expected
+
+
+def shell_like(path, pattern):
+    """Whether one of the patterns without braces that it stands for matches, folder by folder."""
+    first, braces, last = re.fullmatch(r"([^{]*)(?:\{(.*)\})?(.*)", pattern).groups()
+    plain = [Path(f"{first}{word}{last}") for word in (braces or "").split(",")]
+    return any(len(one.parts) == len(path.parts) and path.match(str(one)) for one in plain)
+
+
+def test_only_folders_that_a_pattern_names_are_looked_into(tmp_path, monkeypatch):
+    for name in ("a", "b", "c/deep"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "a" / "1.tif").touch()
+    seen, iterdir = [], Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda path: seen.append(path) or iterdir(path))
+    assert list(find("{a,b}/*.tif", tmp_path).values()) == [tmp_path / "a" / "1.tif"]
+    assert set(seen) == {tmp_path, tmp_path / "a", tmp_path / "b"}
+
+
+def test_a_word_that_stands_for_no_file_is_named(tmp_path):
+    _, problems = project(tmp_path, GOOD + "x\t{a,bb}.tif\t\tpredict\n")
+    assert 'samples.tsv, line 4, sample "x": no file for bb (1 in all) in path' in str(problems)
+
+
+def test_brackets_that_are_no_choice_are_named(tmp_path):
+    _, problems = project(tmp_path, GOOD + "x\ta[z-a].tif\t\tpredict\n")
+    assert 'sample "x": path: a[z-a].tif is no pattern: bad character range z-a' in str(problems)
+
+
+def test_a_linked_project_is_the_same_one(tmp_path):
+    (tmp_path / "here" / "project").mkdir(parents=True)
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "project").symlink_to(tmp_path / "here" / "project")
+    (tmp_path / "here" / "data").mkdir()
+    for name in ("a", "b", "a-truth"):
+        (tmp_path / "here" / "data" / f"{name}.tif").touch()
+    (tmp_path / "here" / "project" / "samples.tsv").write_text(GOOD)
+    found = [load_project({**DEFAULTS, "data": "../data"}, tmp_path / way / "project") for way in ("here", "links")]
+    assert found[0] == found[1]
+    assert not found[0][1]
 
 
 def test_a_group_may_not_straddle_two_splits(tmp_path):

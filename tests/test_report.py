@@ -328,10 +328,10 @@ def test_a_stage_that_is_done_has_no_old_error(tmp_path):
 
 
 def test_parts_of_a_prediction_have_logs_of_their_own(tmp_path):
-    log(tmp_path, "predict/x-1.log", FAILURE)
-    log(tmp_path, "predict/xy-1.log", "")
-    found = {name: stage(tmp_path / "results", tmp_path / "logs", "predict", name).state for name in ("x", "xy", "z")}
-    assert found == {"x": "failed", "xy": "unfinished", "z": "waiting"}
+    log(tmp_path, "predict/x/1.log", FAILURE)
+    log(tmp_path, "predict/x-1.log", "")  # of a sample of that name
+    found = {name: stage(tmp_path / "results", tmp_path / "logs", "predict", name).state for name in ("x", "x-1", "z")}
+    assert found == {"x": "failed", "x-1": "unfinished", "z": "waiting"}
 
 
 def test_samples_and_splits_are_found(begun, tmp_path):

@@ -160,6 +160,13 @@ def test_classes_are_scored_one_by_one():
     assert own["pixel_error"] == pytest.approx(4 / 12)
 
 
+def test_in_memory_all_classes_are_one():
+    truth = np.repeat(np.uint32([[1, 1, 2, 2, 0, 0]]), 2, axis=0)
+    classes = np.uint8([[1, 1, 2, 2, 0, 255]] * 2)
+    assert score(Compared.of(truth, truth, classes))["pixel_error"] == 0
+    assert score(Compared.of(truth, np.where(truth == 2, 0, truth), classes))["pixel_error"] == 4 / 10
+
+
 def test_objects_at_seams_are_told_from_the_others():
     truth = np.zeros((20, 30), np.uint32)
     truth[2:5, 2:5], truth[2:5, 8:12], truth[12:15, 16:19], truth[8:10, 24:27] = (

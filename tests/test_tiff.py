@@ -91,6 +91,15 @@ def test_only_lengths_are_pixel_sizes(tmp_path, size, unit, expected):
     assert (series.pixel_size and series.pixel_size[1]) == (expected and pytest.approx(expected))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_pixel_that_is_no_number_is_named(tmp_path, value):
+    pixels = np.zeros((30, 40), np.float32)
+    pixels[5, 7] = value
+    tifffile.imwrite(tmp_path / "a.tif", pixels)
+    with pytest.raises(RuntimeError, match=rf"a\.tif.*\n?.*pixel \(0, 0, 0, 5, 7\) \(t, c, z, y, x\) is {value}"):
+        ingest([str(tmp_path / "a.tif")], str(tmp_path / "s.ome.zarr" / "zarr.json"), sample="s")
+
+
 @pytest.mark.parametrize("dtype", [np.int64, np.uint64, np.float64])
 def test_wide_types_are_stored_as_they_are(tmp_path, dtype):
     pixels = np.arange(1200, dtype=dtype).reshape(30, 40)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from unetpipe.metrics import detection
-from unetpipe.totals import ALL, overall, tidy, wide
+from unetpipe.totals import ALL, COLUMNS, overall, read_scores, tidy, wide
 
 COUNTS = [(10, 9, 8), (40, 50, 20), (0, 0, 0), (3, 1, 1)]
 
@@ -20,6 +20,14 @@ def scores(counts, seed=0):
     overlap = {"overlap 0.5": 0.8 * frame["matched 0.5"], "covered": share * frame.truths}
     later = {"matched 0.75": frame["matched 0.5"] // 2, "overlap 0.75": 0.4 * frame["matched 0.5"]}
     return frame.assign(**overlap, **later, **others, **counted)
+
+
+def test_names_that_look_like_numbers_or_nothing_are_names(tmp_path):
+    rows = [(name, "test", ALL, "f1", 0.5, 1.0, np.nan, np.nan) for name in ("NA", "001", "nan")]
+    pd.DataFrame(rows, columns=COLUMNS).to_csv(tmp_path / "scores.tsv", sep="\t", index=False)
+    found = read_scores(tmp_path / "scores.tsv")
+    assert found["sample"].tolist() == ["NA", "001", "nan"]
+    assert found["low"].isna().all()
 
 
 @pytest.mark.parametrize("counts", [COUNTS, [(0, 0, 0)], [(0, 3, 0)], [(3, 0, 0)]])

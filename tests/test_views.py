@@ -1,5 +1,9 @@
 """Files that say how they are to be seen are seen so."""
 
+import struct
+import zlib
+
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -38,6 +42,56 @@ def test_every_orientation_is_what_pillow_makes_of_it(tmp_path, tag):
     np.testing.assert_array_equal(found[0], expected)
     np.testing.assert_array_equal(whole(tmp_path / "a.png")[1][0], expected)
     assert series.pixel_size == ((1.0, 1.0, 2.0) if tag < 5 else (1.0, 2.0, 1.0))
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_pictures_of_16_bits_keep_them(tmp_path, channels):
+    pixels = np.random.default_rng(2).integers(0, 2**16, (30, 40, channels), np.uint16)
+    (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(pixels))
+    series, found = whole(tmp_path / "a.png")
+    assert series.dtype == np.uint16
+    expected = pixels[..., :1] if channels == 2 else pixels[..., :3]
+    np.testing.assert_array_equal(np.moveaxis(found, 0, -1), expected)
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_few_bits_are_spread_for_images_and_kept_for_annotations(tmp_path, bits):
+    values = PIXELS % 2**bits
+    packed = np.zeros((40, -(-50 * bits // 8)), np.uint8)
+    for column in range(50):
+        place = column * bits
+        packed[:, place // 8] |= values[:, column] << (8 - bits - place % 8)
+    content = zlib.compress(np.pad(packed, ((0, 0), (1, 0))).tobytes())
+    chunks = (b"IHDR", struct.pack(">IIBBBBB", 50, 40, bits, 0, 0, 0, 0)), (b"IDAT", content), (b"IEND", b"")
+    parts = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    ]
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    np.testing.assert_array_equal(whole(tmp_path / "a.png", palette=False)[1][0], values)
+    np.testing.assert_array_equal(whole(tmp_path / "a.png")[1][0], values * (255 // (2**bits - 1)))
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".png"])
+def test_one_of_several_pictures_is_not_taken_for_all(tmp_path, suffix):
+    first, *others = [Image.fromarray(np.full((20, 20), 50 * k, np.uint8)) for k in range(3)]
+    first.save(tmp_path / f"a{suffix}", save_all=True, append_images=others)
+    with pytest.raises(ValueError, match="3 pictures in it; save them as one TIFF"):
+        open_series(tmp_path / f"a{suffix}")
+
+
+@pytest.mark.parametrize("dtype", [np.complex64, np.longdouble, "datetime64[s]"])
+def test_other_kinds_of_numbers_are_refused(tmp_path, dtype):
+    np.save(tmp_path / "a.npy", np.zeros((20, 30), dtype))
+    with pytest.raises(ValueError, match=r"a.*: pixels of type .*; save it as integers or floating-point numbers"):
+        open_series(tmp_path / "a.npy")
+
+
+def test_half_precision_is_read_as_single(tmp_path):
+    pixels = np.random.default_rng(0).random((20, 30)).astype(np.float16)
+    np.save(tmp_path / "a.npy", pixels)
+    series, found = whole(tmp_path / "a.npy")
+    assert series.dtype == np.float32
+    np.testing.assert_array_equal(found[0], pixels)
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".png"])

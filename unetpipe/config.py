@@ -31,7 +31,7 @@ def read_changes(path: Path) -> dict:
     try:
         with open(path, encoding="utf-8") as file:
             changes = yaml.load(file, Once) or {}  # noqa: S506 - a safe loader
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeError) as error:
         raise ValueError(f"{path} is no YAML: {error}") from error
     if not isinstance(changes, dict):
         raise ValueError(  # noqa: TRY004 - as of any other text that is no config
@@ -78,6 +78,7 @@ def load_project(config: dict, folder: Path) -> tuple[list[Sample], Problems]:
     problems = Problems(f"config: {text}" for text in check_schema(config, "config"))
     if problems:
         return [], problems
+    folder = folder.resolve()  # `..` leads out of the folder itself, not out of a link to it
     sheet = folder / config["samples"]
     if not sheet.exists():
         return [], Problems([f"config: samples names {sheet}, which does not exist; write the sheet or mend the path"])
@@ -104,6 +105,12 @@ def check_values(config: dict, folder: Path) -> Iterator[str]:
         yield f"config: {error}"
         return
     yield from _check_network(config, folder)
+    train = config["train"]
+    if train["deterministic"] and config["dimensions"] == 3 and train["downsample"] == "pool":
+        yield (
+            "config: train.deterministic cannot be had on a GPU where volumes are pooled; set train.downsample to "
+            "stride, or leave deterministic false: a CPU gives the same bits in any case"
+        )
     yield from _check_given(config, networks[:1], notes[:1])
     yield from _check_sides(config, _strides(config, notes))
     threshold, core = config["label"]["threshold"], config["label"]["core"]

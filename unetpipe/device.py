@@ -54,7 +54,8 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     """
     kinds = {"bf16": torch.bfloat16, "bfloat16": torch.bfloat16, "float32": torch.float32}
     if name == "auto":
-        supported = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_is_fast_in_bf16()
+        on_gpu = device.type == "cuda"
+        supported = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else _cpu_is_fast_in_bf16()
         return torch.bfloat16 if supported else torch.float32
     if name not in kinds:
         raise ValueError(f"precision {name!r} is not one of auto, {', '.join(kinds)}")

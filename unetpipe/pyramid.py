@@ -89,12 +89,21 @@ def _blocks(pyramid: Pyramid, level: int) -> Iterator[tuple[str, Region]]:
 
 def _write(arrays: list, read, kind: str, region: Region) -> Done:
     values = np.ascontiguousarray(read(region), dtype=arrays[0].dtype)
+    _refuse_no_numbers(values, region)
     files = write_region(arrays[0], region, values)
     if arrays[1:]:
         *front, y, x = region
         small = (*front, *(slice(part.start // 2, -(-part.stop // 2)) for part in (y, x)))
         files += write_region(arrays[1], small, halve(values, kind=kind))
     return Done(files, array_digest(values))
+
+
+def _refuse_no_numbers(values: np.ndarray, region: Region) -> None:
+    """One NaN would make all grey values of its series NaN, without a word."""
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        first = np.argwhere(~np.isfinite(values))[0]
+        place = tuple((first + [part.start for part in region]).tolist())
+        raise ValueError(f"pixel {place} (t, c, z, y, x) is {values[tuple(first)]}; save the image with numbers alone")
 
 
 def _halved(pyramid: Pyramid, level: int, region: Region) -> np.ndarray:

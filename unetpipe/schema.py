@@ -13,8 +13,11 @@ from jsonschema.validators import extend
 SCHEMAS = Path(__file__).parents[1] / "workflow" / "schemas"
 LARGEST = sys.float_info.max
 TYPES = Draft202012Validator.TYPE_CHECKER
-FINITE = TYPES.redefine("number", lambda _, value: TYPES.is_type(value, "number") and abs(value) <= LARGEST)
-Validator = extend(Draft202012Validator, type_checker=FINITE)  # infinity and NaN are within any limits
+STRICT = {
+    "number": lambda _, value: TYPES.is_type(value, "number") and abs(value) <= LARGEST,  # NaN is within any limits
+    "integer": lambda _, value: TYPES.is_type(value, "integer") and isinstance(value, int),  # 60.0 is one to JSON
+}
+Validator = extend(Draft202012Validator, type_checker=TYPES.redefine_many(STRICT))
 
 
 def check_schema(content: dict, schema: str) -> Iterator[str]:

@@ -35,11 +35,16 @@ class Compared(NamedTuple):
 
     @classmethod
     def of(cls, truth: np.ndarray, found: np.ndarray, classes: np.ndarray) -> "Compared":
-        """Images (y, x) or (z, y, x) in memory, of one class."""
+        """Images (y, x) or (z, y, x) in memory, all classes but the background as one."""
         flat = [image[0] if image.ndim == 3 and len(image) == 1 else image for image in (truth, found, classes)]
         foreground = (flat[1] > 0).astype(np.uint8)
-        read = [image.__getitem__ for image in (*flat, foreground)]
+        read = [image.__getitem__ for image in (*flat[:2], one_class(flat[2]), foreground)]
         return cls(flat[0].shape, read[0], read[1], read[2], read[3], 2, (1.0,) * flat[0].ndim)
+
+
+def one_class(classes: np.ndarray) -> np.ndarray:
+    """All classes but the background as 1; what nobody looked at stays so."""
+    return np.where(classes == IGNORED, IGNORED, classes > 0).astype(np.uint8)
 
 
 class TimePoint:

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from unetpipe.patterns import find
+from unetpipe.patterns import find, unmatched
 from unetpipe.schema import check_schema, load_schema
 
 ANNOTATED = ("train", "val", "test")
+csv.field_size_limit(2**31 - 1)  # a cell may name thousands of files
 
 
 class Sample(NamedTuple):
@@ -51,25 +52,39 @@ def read_sheet(sheet: Path, base: Path, parts: int, problems: Problems) -> list[
     parts : int
         Of prediction, where a row does not say.
     """
-    with open(sheet, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, delimiter="\t")
-        rows = list(reader)
-        columns = load_schema("samples")
-        missing = [name for name in columns["required"] if name not in (reader.fieldnames or [])]
+    columns = load_schema("samples")
+    try:
+        names, rows = _lines(sheet)
+    except (UnicodeError, csv.Error) as error:
+        problems.append(f"{sheet}: {error}; save it as text in UTF-8, with tabs between the columns")
+        return []
+    missing = [name for name in columns["required"] if name not in names]
     if missing:
         problems.append(f"{sheet}: no column {', '.join(missing)}; the columns are separated by tabs")
         return []
     if not rows:
         problems.append(f"{sheet}: no rows; add one for every sample")
-    filled = [{key: value.strip() for key, value in row.items() if key and value and value.strip()} for row in rows]
-    for number, row in enumerate(rows, start=2):
-        if None in row:
-            problems.append(f"{sheet.name}, line {number}: more cells than columns")
-    unknown = set(reader.fieldnames or []) - set(columns["properties"])
+    problems += [f"{sheet.name}, line {number}: more cells than columns" for number, row in rows if None in row]
+    problems += [f"{sheet}: several columns {name}; keep one" for name, count in Counter(names).items() if count > 1]
+    filled = {
+        number: {key: value.strip() for key, value in row.items() if key and value and value.strip()}
+        for number, row in rows
+    }
+    unknown = set(names) - set(columns["properties"])
     if unknown:
-        problems += list(check_schema(dict.fromkeys(unknown, "") | filled[0] if filled else {}, "samples"))[:1]
+        first = next(iter(filled.values()), {})
+        problems += list(check_schema(dict.fromkeys(unknown, "") | first, "samples"))[:1]
         return []
-    return [_sample(row, f"{sheet.name}, line {n}", base, parts, problems) for n, row in enumerate(filled, start=2)]
+    return [_sample(row, f"{sheet.name}, line {n}", base, parts, problems) for n, row in filled.items()]
+
+
+def _lines(sheet: Path) -> tuple[list[str], list[tuple[int, dict]]]:
+    """Names of the columns, and the rows that hold something, with the numbers of their lines."""
+    with open(sheet, newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file, delimiter="\t")
+        rows = [(reader.line_num, row) for row in reader]
+        names = [*(reader.fieldnames or [])]
+    return names, [(number, row) for number, row in rows if any(cell and str(cell).strip() for cell in row.values())]
 
 
 def _sample(row: dict, place: str, base: Path, parts: int, problems: Problems) -> Sample:
@@ -79,7 +94,7 @@ def _sample(row: dict, place: str, base: Path, parts: int, problems: Problems) -
     if found:
         typed = {"sample": row.get("sample", place), "split": row.get("split", ""), "path": row.get("path", "")}
     files, labels, roi = _files(typed, place, base, problems)
-    channels = typed["channels"].split(",") if "channels" in typed else None
+    channels = [name.strip() for name in typed["channels"].split(",")] if "channels" in typed else None
     return Sample(
         name=typed["sample"],
         split=typed["split"],
@@ -114,9 +129,7 @@ def _number(text: str):
 def _files(row: dict, place: str, base: Path, problems: Problems) -> tuple[list[str], list[str], list[str]]:
     """Files of a row, its labels and its regions, paired by what the wildcards matched."""
     name = row["sample"]
-    images = find(_outside(row["path"]), base) if row["path"] else {}
-    if row["path"] and not images:
-        problems.append(f'{place}, sample "{name}": {base / row["path"]} names no file; mend path or the key data')
+    images = _find(_outside(row["path"]), base, f'{place}, sample "{name}"', "path", problems) if row["path"] else {}
     beside = {key: _beside(key, row, images, place, base, problems) for key in ("labels", "roi") if key in row}
     whole = [key for key in images if all(key in found for found in beside.values())]
     lists = [[str(found[key]) for key in whole] for found in (images, *beside.values())]
@@ -124,12 +137,25 @@ def _files(row: dict, place: str, base: Path, problems: Problems) -> tuple[list[
     return named["path"], named.get("labels", []), named.get("roi", [])
 
 
+def _find(pattern: str, base: Path, place: str, column: str, problems: Problems) -> dict[tuple[str, ...], Path]:
+    """The files of a pattern; every word of it that stands for none is a problem."""
+    try:
+        found = find(pattern, base)
+    except ValueError as error:
+        problems.append(f"{place}: {column}: {error}; mend it")
+        return {}
+    if not found:
+        problems.append(f"{place}: {base / pattern} names no file; mend {column} or the key data")
+    elif absent := unmatched(pattern, found):
+        problems.append(f"{place}: no file for {', '.join(absent[:3])} ({len(absent)} in all) in {column}")
+    return found
+
+
 def _beside(column: str, row: dict, images: dict, place: str, base: Path, problems: Problems) -> dict:
     """The file of a column for every image, by what the wildcards matched in the image's."""
-    found = find(_outside(row[column]), base)
     name = row["sample"]
+    found = _find(_outside(row[column]), base, f'{place}, sample "{name}"', column, problems)
     if not found:
-        problems.append(f'{place}, sample "{name}": {base / row[column]} names no file; mend {column} or the key data')
         return {}
     if len(images) == len(found) == 1:
         return dict(zip(images, found.values(), strict=True))

@@ -1,6 +1,7 @@
 """The figures of many images: pooled, with intervals, as a tidy table and as a wide one."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -49,6 +50,12 @@ def pooled(images: pd.DataFrame, times: np.ndarray | None = None) -> Figures:
         some = np.where(total[name] == 0, np.nan, total[name])
         figures[f"f1_{name}", None] = total[f"{name} matched"] / some
     return figures
+
+
+def read_scores(path: str | Path) -> pd.DataFrame:
+    """The tidy table that `score` wrote: samples and series are text, whatever they are called (`NA`, `001`)."""
+    numbers = {name: [""] for name in COLUMNS if name not in (*PLACE, "metric")}
+    return pd.read_csv(path, sep="\t", dtype=dict.fromkeys(PLACE, str), keep_default_na=False, na_values=numbers)
 
 
 def overall(images: pd.DataFrame) -> dict[str, float]:

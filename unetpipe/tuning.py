@@ -16,9 +16,9 @@ from unetpipe.label import Objects, Settings
 from unetpipe.log import Progress
 from unetpipe.manifest import read_json
 from unetpipe.scheduling import compute
-from unetpipe.scoring import Compared, TimePoint, score_at_half
+from unetpipe.scoring import Compared, TimePoint, one_class, score_at_half
 from unetpipe.store import label_path, open_array, read_attributes
-from unetpipe.totals import overall
+from unetpipe.totals import overall, read_scores
 
 logger = logging.getLogger(__name__)
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -46,8 +46,8 @@ def choose_samples(results: Path, names: Sequence[str]) -> list[str]:
         If there is none, or one of them is there to test the result.
     """
     scores = results / "scores.tsv"
-    table = pd.read_csv(scores, sep="\t") if scores.exists() else pd.DataFrame({"sample": [], "split": []})
-    splits = dict(zip(table["sample"].astype(str), table.split, strict=True))
+    table = read_scores(scores) if scores.exists() else pd.DataFrame({"sample": [], "split": []})
+    splits = dict(zip(table["sample"], table.split, strict=True))
     chosen = list(names) or [name for name, split in splits.items() if split == "val"]
     for name in chosen:
         if splits.get(name) != "val":
@@ -123,7 +123,8 @@ def _score(series: Series, settings: Settings, workers: int) -> Iterator[dict]:
     for t in range(objects.shape[0]):
         front = (t,) if len(shape) == 3 else (t, 0)
         found = TimePoint(_painted(objects, t, workers), (0, 0)[: len(front)])
-        read = TimePoint(truth, front), found, TimePoint(classes, front), partial(_foreground, found)
+        known = partial(_one_class, TimePoint(classes, front))
+        read = TimePoint(truth, front), found, known, partial(_foreground, found)
         yield score_at_half(Compared(shape, *read, 2, series.spacing[-len(shape) :]), workers)
 
 
@@ -136,6 +137,10 @@ def _painted(objects: Objects, t: int, workers: int) -> np.ndarray:
 
 def _paint(objects: Objects, t: int, whole: np.ndarray, region: Region) -> None:
     whole[region] = objects.read((slice(t, t + 1), *region[1:]))
+
+
+def _one_class(classes: TimePoint, region: Region) -> np.ndarray:
+    return one_class(classes(region))
 
 
 def _foreground(found: TimePoint, region: Region) -> np.ndarray:

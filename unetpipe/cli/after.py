@@ -9,6 +9,7 @@ from threading import Event
 import pandas as pd
 
 from unetpipe.cli.results import results_of
+from unetpipe.totals import read_scores
 
 
 def add(commands) -> None:
@@ -107,7 +108,7 @@ def _summary(options) -> None:
     scores = results / "scores.tsv"
     if scores.exists():
         print("\nscores (objects at IoU 0.5)")
-        print(_score_table(pd.read_csv(scores, sep="\t"), intervals=options.intervals))
+        print(_score_table(read_scores(scores), intervals=options.intervals))
     if options.otsu:
         print("\nfor comparison: F1 of a global Otsu threshold with connected components")
         for sample, f1 in _otsu(options.otsu).items():

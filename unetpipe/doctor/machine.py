@@ -24,7 +24,8 @@ def examine_machine() -> Iterator[Finding]:
     yield _compiler()
     yield _handles()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    yield good(f"{len(os.sched_getaffinity(0))} cores, {memory:.0f} GB of memory")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield good(f"{cores} cores, {memory:.0f} GB of memory")
     yield from _gpus()
 
 

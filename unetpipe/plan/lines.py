@@ -98,7 +98,8 @@ class Plan:
 
     def tiles(self) -> tuple[int, int]:
         """Side of the training tiles, and tiles a step, where memory suffices."""
-        longest = max(max(shape[-2:]) for size in self.sizes.values() for shape in size.shapes)
+        own = [s.name for s in self.samples if s.split == "train"] or self.sizes
+        longest = max(max(shape[-2:]) for name in own for shape in self.sizes[name].shapes)
         return wanted_tiles({**self.config["train"], "dimensions": self.config["dimensions"]}, longest)
 
     def lines(self, costs: Costs) -> Iterator[Line]:

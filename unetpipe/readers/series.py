@@ -63,16 +63,31 @@ def lazy(name: str, array: Any, axes: str, pixel_size=None, channels: tuple[str,
     shape = [1] * 5
     for place, size in zip(places, array.shape, strict=True):
         shape[place] = size
-    if axes == "yxc":
+    if axes == "yxc" and shape[1] == 4:
         shape[1] = 3
     order, missing = np.argsort(places), [place for place in range(5) if place not in places]
-    dtype = np.dtype(np.uint8) if array.dtype == bool else np.dtype(array.dtype).newbyteorder("=")
+    dtype = plain_type(name, np.dtype(array.dtype))
 
     def read(region: Region) -> np.ndarray:
         pixels = np.asarray(array[tuple(region[place] for place in places)], dtype)
         return np.expand_dims(pixels.transpose(order), missing)
 
     return Series(name, tuple(shape), dtype, pixel_size, channels or channel_names(shape[1], axes), read)
+
+
+def plain_type(name: str, dtype: np.dtype) -> np.dtype:
+    """Of pixels as they are read: masks as bytes, half precision as float32.
+
+    Raises
+    ------
+    ValueError
+        If they are no integers or floating-point numbers of at most 64 bits.
+    """
+    if dtype.kind not in "biuf" or dtype.itemsize > 8:
+        raise ValueError(f"{name}: pixels of type {dtype}; save it as integers or floating-point numbers")
+    if dtype.kind == "b":
+        return np.dtype(np.uint8)
+    return np.dtype(np.float32) if dtype == np.float16 else dtype.newbyteorder("=")
 
 
 def channel_names(count: int, axes: str) -> tuple[str, ...]:

@@ -107,8 +107,8 @@ def _open(path: Path, opened: Opened, number: int) -> Series:
     file = opened.file
     series = file.series[number]
     places = _places(path, series)
-    if series.dtype.kind not in "biuf":
-        raise ValueError(f"{path}: pixels of type {series.dtype}; save it as integers or floating-point numbers")
+    if series.dtype.kind not in "biuf" or series.dtype == np.float16:
+        raise ValueError(f"{path}: pixels of type {series.dtype}; save it as integers or as float32")
     _check_whole(path, file, series)
     files = sorted({page.parent.filehandle.path for page in series.pages if page is not None})
     if "<BinaryOnly" in (file.ome_metadata or ""):

@@ -4,6 +4,7 @@ Of a slide only coarse levels, tables and one window are read.
 """
 
 import csv
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from unetpipe.manifest import read_json
 from unetpipe.report.odd import MEASURES
 from unetpipe.report.stages import DONE, FAILED, UNFINISHED, Stage, expected_rules, find_samples, stage
 from unetpipe.store import open_array, read_attributes
+from unetpipe.totals import read_scores
 
 WINDOW = 512  # side of what is looked at in full resolution, and of the cells in which objects are counted, pixels
 SIZES = np.arange(-8, 40.25, 0.25)  # edges of the histogram of sizes, log2
@@ -30,6 +32,7 @@ class Objects(NamedTuple):
     area: float  # of all of them, pixels
     size: float  # median, of `unit`
     unit: str
+    pixels: float  # median
     uncertainty: float  # mean of 1 − probability
     sizes: np.ndarray  # how many have a size between two edges of `SIZES`
     densities: np.ndarray  # objects per megapixel in each cell of the first series that holds any
@@ -98,7 +101,7 @@ def gather(
     paths = _find_networks(results, logs) if networks is None else list(map(Path, networks))
     own = [path.parent.name for path in paths if path.parent.parent == results / "network"]
     names = find_samples(results, logs) if samples is None else samples
-    rows = [_sample(results, logs, name, split, trains=bool(own)) for name, split in names]
+    rows = _in_one_unit([_sample(results, logs, name, split, trains=bool(own)) for name, split in names])
     stages = [stage(results, logs, "train", fold) for fold in own]
     if any(row.split in ("val", "test") for row in rows):
         stages.append(stage(results, logs, "score"))
@@ -106,10 +109,29 @@ def gather(
     return Run(
         rows,
         stages,
-        {path.parent.name: read_json(path) for path in paths if path.exists()},
-        pd.read_csv(scores, sep="\t", dtype={"sample": str, "series": str}) if scores.exists() else pd.DataFrame(),
+        {name: read_json(path) for name, path in _named(paths).items() if path.exists()},
+        read_scores(scores) if scores.exists() else pd.DataFrame(),
         costs(results / "benchmarks"),
     )
+
+
+def _named(networks: list[Path]) -> dict[str, Path]:
+    """By the names of their folders, or where these are alike by their paths."""
+    count = Counter(path.parent.name for path in networks)
+    return {path.parent.name if count[path.parent.name] == 1 else str(path): path for path in networks}
+
+
+def _in_one_unit(rows: list[Sample]) -> list[Sample]:
+    """Sizes in pixels where not all of them are known in the same unit: they are compared."""
+    found = [row.objects for row in rows if row.objects]
+    if len({one.unit for one in found}) < 2:
+        return rows
+    return [
+        row._replace(measures=row.measures | {"size": row.objects.pixels})
+        if row.objects and "size" in row.measures
+        else row
+        for row in rows
+    ]
 
 
 def _find_networks(results: Path, logs: Path) -> list[Path]:
@@ -177,6 +199,7 @@ def read_objects(path: Path, entries: list[dict]) -> Objects:
         float(columns[area].to_numpy().sum()),
         float(np.median(sizes)) if len(sizes) else np.nan,
         {"area_px": "pixels", "area_um2": "µm²", "volume_px": "pixels", "volume_um3": "µm³"}[size],
+        float(np.median(columns[area])) if len(sizes) else np.nan,
         float(1 - columns["probability"].to_numpy().mean()) if len(sizes) else np.nan,
         np.histogram(np.log2(np.maximum(sizes, 2.0**-8)), SIZES)[0],
         densities,

@@ -6,7 +6,7 @@ from glob import escape
 from pathlib import Path
 from typing import NamedTuple
 
-import pandas as pd
+from unetpipe.totals import read_scores
 
 DONE, FAILED, UNFINISHED, WAITING = "done", "failed", "unfinished", "waiting"
 PLACES = {  # rule → what it writes below the results, its logs
@@ -15,7 +15,7 @@ PLACES = {  # rule → what it writes below the results, its logs
     "mask": ("tissue/{}.json", "mask/{}.log"),
     "weights": ("weights/{}.zarr/zarr.json", "weights/{}.log"),
     "train": ("network/{}/network.json", "train/{}.log"),
-    "predict": ("probabilities/{}.zarr/zarr.json", "predict/{}.log predict/{}-[0-9]*.log"),
+    "predict": ("probabilities/{}.zarr/zarr.json", "predict/{}.log predict/{}/*.log"),
     "label": ("objects/{}.json", "label/{}.log"),
     "measure": ("objects/{}.parquet", "measure/{}.log"),
     "score": ("scores.tsv", "score.log"),
@@ -79,8 +79,7 @@ def find_samples(results: Path, logs: Path) -> list[list[str]]:
 
 
 def _splits(scores: Path) -> Iterator[tuple[str, str]]:
-    table = pd.read_csv(scores, sep="\t", usecols=["sample", "split"], dtype=str, keep_default_na=False)
-    yield from table.drop_duplicates().itertuples(index=False)
+    yield from read_scores(scores)[["sample", "split"]].drop_duplicates().itertuples(index=False)
 
 
 def _split(results: Path, logs: Path, name: str) -> str:

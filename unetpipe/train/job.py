@@ -169,7 +169,7 @@ def train(
         state = agree(load_checkpoint(folder, key) if rank() == 0 else None)
         whole = free_memory(place, memory)
         material = load(series, dimensions, place, limit=whole / (3 if place.type == "cuda" else 2))
-        draw = partial(make_drawing, network, series, settings, place)
+        draw = partial(make_drawing, network, data.frequencies, settings, place)
         if state:
             choices = Choices(**state["choices"])
             if rank() == 0:

@@ -27,6 +27,7 @@ class Data(NamedTuple):
     training: list[dict]  # see `tiles.list_series`
     seen: list[Seen]  # those that the network is scored on while it learns
     digests: list  # of all of them
+    frequencies: np.ndarray  # (K,) int: pixels of each class in the training truths
 
 
 def list_data(
@@ -45,6 +46,7 @@ def list_data(
     truths = [entry["digest"] for path in validation[2] for entry in read_json(path)["series"]]
     if seen:
         digests.append([_learnt(one.image, one.statistics) for one in seen] + truths)
+    every = _frequencies(series)
     if settings["folds"]:
         groups = list(_groups(images, settings["groups"]))
         left = held_out(groups, settings["fold"], settings["folds"], settings["seed"])
@@ -57,7 +59,13 @@ def list_data(
                 f"image {one.image['name']} of split val has {len(one.image['channels'])} channels, those of train "
                 f"have {len(channels)}; choose the same in the column channels of its row"
             )
-    return Data(series, seen if settings["validations"] else [], digests)
+    own = _frequencies(series)
+    frequencies = np.where(own > 0, own, every)  # a rare class may lie in what a fold leaves out
+    return Data(series, seen if settings["validations"] else [], digests, frequencies)
+
+
+def _frequencies(series: list[dict]) -> np.ndarray:
+    return np.sum([entry["weights"]["pixels"] for entry in series], axis=0)
 
 
 def _learnt(image: dict, statistics: dict) -> list:
@@ -197,11 +205,10 @@ def refuse_batch(batch: int) -> None:
         )
 
 
-def make_drawing(network: Network, series: list[dict], settings: dict, place, choices: Choices) -> Drawing:
+def make_drawing(network: Network, frequencies: np.ndarray, settings: dict, place, choices: Choices) -> Drawing:
     """How the tiles of these settings are drawn."""
     sides, margins = tile_sides(network.axes, choices.tile, settings["planes"])
-    frequencies = np.sum([entry["weights"]["pixels"] for entry in series], axis=0)[: network.arguments["classes"]]
-    weights = class_weights(frequencies, settings["balance"])
+    weights = class_weights(frequencies[: network.arguments["classes"]], settings["balance"])
     return Drawing(
         sides=sides,
         margins=margins,

@@ -11,7 +11,7 @@ from unetpipe.needs import prediction_mb
 from unetpipe.revisions import REVISIONS
 
 given = workflow.overwrite_configfiles
-folder = Path(given[-1]).parent if given else Path(workflow.basedir) / "config"
+folder = (Path(given[-1]).parent if given else Path(workflow.basedir) / "config").resolve()
 try:
     for path in given:
         read_changes(Path(path))

@@ -39,9 +39,9 @@ rule predict_part:
     output:
         PART,
     log:
-        "logs/predict/{sample}-{part}.log",
+        "logs/predict/{sample}/{part}.log",
     benchmark:
-        "results/benchmarks/predict/{sample}-{part}.tsv"
+        "results/benchmarks/predict/{sample}/{part}.tsv"
     conda:
         "../envs/unetpipe.yaml"
     threads: 8
