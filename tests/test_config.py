@@ -89,6 +89,7 @@ def test_config_problems(tmp_path, change, sentence):
         ("x\ta.tif\t\tpredict\nx\tb.tif\t\tpredict", 'sample "x" stands in 2 rows'),
         ("x\t[ab].tif\ta-truth.tif\ttrain", "no labels for"),
         ("x\ta.tif\t\tpredict", "no sample is in split train"),
+        ("x\ta.tif\ta-truth.tif\ttrain\ny\ta.tif\ta-truth.tif\ttest", "a.tif is in the splits test, train (1 such"),
     ],
 )
 def test_sheet_problems(tmp_path, rows, sentence):

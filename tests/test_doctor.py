@@ -78,7 +78,7 @@ class TestProject:
 
     def test_a_good_one_ends_with_0(self, project, capsys):
         with pytest.raises(SystemExit, match=r"^0$"):
-            main(["doctor", str(project.folder / "config.yaml")])
+            main(["doctor", str(project.folder)])
         text = capsys.readouterr().out
         assert "✗" not in text
         assert "✓ config and sheet: 3 samples" in text
@@ -101,6 +101,16 @@ class TestProject:
         assert "labels/00.tif" in bad[0]
         assert bad[1].startswith('sample "slide": ')
         assert "slide.tif" in bad[1]
+
+    def test_labels_of_another_size_and_regions_that_are_none(self, project):
+        tifffile.imwrite(project.folder / "test" / "labels" / "00.tif", np.ones((7, 9), np.uint8))
+        (project.folder / "roi.geojson").write_text('{"type": "Feat')
+        add_column(project, "roi", "", "", "roi.geojson")
+        bad = [finding.what for finding in examined(project) if finding.mark == "✗"]
+        assert len(bad) == 2
+        assert bad[0].startswith('sample "test": annotation 00 has (t, z, y, x) (1, 1, 7, 9), its image (1, 1, ')
+        assert bad[1].startswith('sample "slide": ')
+        assert "roi.geojson" in bad[1]
 
     def test_a_network_that_is_damaged(self, project):
         save_network(UNet(depth=2, features=4), project.folder / "n.json", {"precision": "float32"})

@@ -238,6 +238,11 @@ class TestRows:
         assert names(samples["val"].files) == ["t8.tif"]
         assert "images that follow one another look alike" in capsys.readouterr().out
 
+    def test_images_that_are_hardly_alike_are_no_time_lapse(self, capsys):
+        write_pairs(Path("data"), [(40, 40)] * 12)
+        init("--images", "data/images", "--labels", "data/labels")
+        assert "follow one another" not in capsys.readouterr().out
+
     def test_pixel_size_only_where_the_file_does_not_say(self):
         image, labels = discs((50, 60), seed=1)
         write("data/plain.tif", image)

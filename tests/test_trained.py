@@ -21,6 +21,7 @@ from unetpipe.predict.part import predict_part
 from unetpipe.predict.publish import publish_probabilities
 from unetpipe.saved import save_network
 from unetpipe.store import open_array, read_attributes
+from unetpipe.trained import predict_file
 
 ROUNDING = 1  # of uint8: kernels round by tile shape
 
@@ -65,6 +66,17 @@ def test_arrays_give_the_numbers_of_the_workflow(slide, tmp_path, views):
     assert np.abs(found.astype(int) - expected)[both].max() <= ROUNDING
     everywhere = Network(network).predict(slide["pixels"], contrast=0)
     assert everywhere.min() > 0
+
+
+def test_glass_is_what_it_was_in_training(slide, tmp_path):
+    note = {"precision": "float32", "percentiles": [1, 99], "mask": {"contrast": 0, "window": 32, "margin": 64}}
+    save_network(UNet(features=4, depth=2, dropout=0.0), tmp_path / "n.json", note)
+    network = Network(tmp_path / "n.json")
+    everywhere = network.predict(slide["pixels"])
+    np.testing.assert_array_equal(everywhere, network.predict(slide["pixels"], contrast=0))
+    assert (network.predict(slide["pixels"], contrast=0.15) != everywhere).any()
+    stored = predict_file([tmp_path / "n.json"], slide["source"], tmp_path / "out", block=256) / "0"
+    assert np.abs(open_array(stored)[0, :, 0].astype(int) - everywhere).max() <= ROUNDING
 
 
 def test_volumes_and_channels_have_their_axes(tmp_path):

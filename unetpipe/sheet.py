@@ -178,13 +178,7 @@ def check_sheet(samples: list[Sample], config: dict) -> Iterator[str]:
     for sample in samples:
         if sample.split in ANNOTATED and sample.files and not sample.labels:
             yield f'sample "{sample.name}" is in split {sample.split} but has no labels; add them or take split predict'
-    splits = defaultdict[str, set[str]](set)
-    for sample in (sample for sample in samples if sample.split in ANNOTATED):
-        splits[sample.group].add(sample.split)
-    for group in sorted(splits.keys() - {""}):
-        if len(splits[group]) > 1:
-            straddled = ", ".join(sorted(splits[group]))
-            yield f'group "{group}" straddles the splits {straddled}; put all its samples into one'
+    yield from _leaks([sample for sample in samples if sample.split in ANNOTATED])
     if samples and not config["network"] and not any(sample.split == "train" for sample in samples):
         yield "no sample is in split train; annotate one, or set network to the network.json of a trained network"
     training = [sample for sample in samples if sample.split == "train"]
@@ -194,3 +188,19 @@ def check_sheet(samples: list[Sample], config: dict) -> Iterator[str]:
             f"config: train.folds {config['train']['folds']} is more than the {groups} groups of the training images; "
             "set it lower, or name finer groups in the column group"
         )
+
+
+def _leaks(annotated: list[Sample]) -> Iterator[str]:
+    """Groups and images in several splits: the scores would be those of what was learnt by heart."""
+    groups, images = defaultdict[str, set[str]](set), defaultdict[tuple[str, str], set[str]](set)
+    for sample in annotated:
+        groups[sample.group].add(sample.split)
+        for file in sample.files:
+            images[file, sample.inside].add(sample.split)
+    for group in sorted(groups.keys() - {""}):
+        if len(groups[group]) > 1:
+            straddled = ", ".join(sorted(groups[group]))
+            yield f'group "{group}" straddles the splits {straddled}; put all its samples into one'
+    several = [(file, ", ".join(sorted(splits))) for (file, _), splits in images.items() if len(splits) > 1]
+    if several:
+        yield "{} is in the splits {} ({} such images in all); leave each in one".format(*several[0], len(several))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ def predict_file(
     folder: str | Path,
     *,
     inside: str = "",
-    contrast: float = 0.15,
+    contrast: float | None = None,
     block: int | str = "auto",
     planes: int = 32,
     views: int = 1,
@@ -46,7 +47,7 @@ def predict_file(
     inside : str
         Array or group inside the file, see `readers.open_series`.
     contrast
-        See `mask.write_mask`.
+        See `mask.write_mask`; that of the training if not given.
     block, planes, views, device, threads
         See `predict.part.predict_part`.
 
@@ -56,13 +57,13 @@ def predict_file(
     """
     paths, name, root = [str(path) for path in networks], Path(image).name, Path(folder)
     store, tissue, found = (root / part for part in ("image.ome.zarr", "tissue.json", "probabilities.zarr"))
-    percentiles = read_notes(paths)[0]["percentiles"]
+    note = read_notes(paths)[0]
     inputs = (str(store / "zarr.json"), str(tissue), paths)
-    learnt = read_notes(paths)[0].get("pixel_size")
+    learnt = note.get("pixel_size")
     known = all(series.pixel_size for series in open_series(image, inside))
     resample = learnt[1] if learnt and known else None
     ingest([str(image)], inputs[0], sample=name, inside=inside, resample=resample, workers=threads)
-    write_mask(inputs[0], inputs[1], sample=name, contrast=contrast, percentiles=percentiles, workers=threads)
+    write_mask(inputs[0], inputs[1], sample=name, **_mask_settings(note, contrast=contrast), workers=threads)
     root_file = str(found / "zarr.json")
     predict_part(
         *inputs,
@@ -77,6 +78,12 @@ def predict_file(
     )
     publish_probabilities(*inputs, root_file, sample=name, block=block, planes=planes, views=views)
     return found
+
+
+def _mask_settings(note: dict, **given) -> dict[str, Any]:
+    """What the training images were masked with, or `write_mask`'s own where a note does not say; or what is given."""
+    known = {"contrast": 0.15, "window": 32, "margin": 64, **note.get("mask", {}), "percentiles": note["percentiles"]}
+    return known | {name: value for name, value in given.items() if value is not None}
 
 
 class Network:
@@ -100,7 +107,13 @@ class Network:
         self.predictor = Predictor(networks, views=views, device=place, precision=precision)
 
     def predict(
-        self, image: np.ndarray, *, contrast: float = 0.15, window: int = 32, margin: int = 64, percentiles=None
+        self,
+        image: np.ndarray,
+        *,
+        contrast: float | None = None,
+        window: int | None = None,
+        margin: int | None = None,
+        percentiles: tuple[float, float] | None = None,
     ) -> np.ndarray:
         """Probabilities of the classes but the background, p × 255 as the stores hold them.
 
@@ -108,10 +121,9 @@ class Network:
         ----------
         image : (y, x), (c, y, x), (z, y, x) or (c, z, y, x)
             A plane, or a volume for a network that was trained on volumes; without c where it has one channel.
-        contrast, window, margin
-            What is empty glass, see `mask.tissue`; it is 0 in the result.
-        percentiles : (low, high), optional
-            See `mask.statistics`; those of the training if not given.
+        contrast, window, margin, percentiles
+            What is empty glass, which is 0 in the result, and which grey values are 0 and 1, see `mask.write_mask`;
+            those of the training if not given.
 
         Returns
         -------
@@ -127,8 +139,8 @@ class Network:
         coarse = source
         for _ in range(level):
             coarse = halve(coarse, kind="image")
-        ends = percentiles or self.note["percentiles"]
-        where, numbers = look(coarse, level, contrast=contrast, window=window, margin=margin, percentiles=ends)
+        given = {"contrast": contrast, "window": window, "margin": margin, "percentiles": percentiles}
+        where, numbers = look(coarse, level, **_mask_settings(self.note, **given))
         found = predict_volume(self.predictor, source, 0, numbers, (where[0], level))
         return found if len(self.predictor.axes) == 3 else found[:, 0]
 

@@ -158,6 +158,13 @@ def _annotations(paths: list[str], inside: str, expected: int, sample: str) -> l
     return found
 
 
+def check_annotations(paths: list[str], inside: str, images: Sequence[Series], sample: str) -> None:
+    """Refuse annotations that are not one for each image, or of other sides, see `write_truth`."""
+    for image, annotation in zip(images, _annotations(paths, inside, len(images), sample), strict=True):
+        sides = image.origin.sides if image.origin else image.shape[3:]
+        _fitting(annotation, (image.shape[0], image.shape[2], *sides))
+
+
 def _pyramids(store: Path, entry: dict, annotation: Series, settings: dict, workers: int) -> list[Pyramid]:
     """The two labels of a series, each with the levels of its image."""
     shape = (entry["shape"][0], *entry["shape"][2:])

@@ -4,6 +4,8 @@ import json
 import os
 from pathlib import Path
 
+from unetpipe.cli.results import config_of
+
 
 def add(commands) -> None:
     """Add them to the command line."""
@@ -44,7 +46,7 @@ def _add_doctor(commands) -> None:
         "be accepted, and runs a short one in each partition. Exit code 1 if anything is bad.",
         epilog="example: unetpipe doctor my/config.yaml --profile profiles/slurm",
     )
-    doctor.add_argument("config", type=Path, nargs="?")
+    doctor.add_argument("config", type=config_of, nargs="?", help="of a project, or its folder")
     doctor.add_argument("--profile", type=Path, help="a folder, as for snakemake")
     doctor.add_argument("--directory", type=Path, help="where the run will be; the config's folder if not given")
     doctor.add_argument("--data", type=Path, help="instead of the config's key data")
@@ -60,7 +62,7 @@ def _add_plan(commands) -> None:
         "the other, all blocks holding tissue.",
         epilog="example: unetpipe plan my/config.yaml",
     )
-    planned.add_argument("config", type=Path)
+    planned.add_argument("config", type=config_of, help="of a project, or its folder")
     planned.add_argument("--data", type=Path, help="instead of the config's key data")
     planned.add_argument("--threads", type=int, default=os.cpu_count(), help="of a job (%(default)s)")
     planned.set_defaults(run=_plan)

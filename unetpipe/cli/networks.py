@@ -23,7 +23,7 @@ def _add_predict(commands) -> None:
     predicted.add_argument("output", type=Path, metavar="OUTPUT_FOLDER", help="the same one goes on where it stopped")
     predicted.add_argument("--views", type=int, default=1, choices=(1, 8), help="8: mean of rotations and mirrorings")
     predicted.add_argument(
-        "--contrast", type=float, default=0.15, help="below it is empty glass; 0: nothing is empty (%(default)s)"
+        "--contrast", type=float, help="below it is empty glass; 0: nothing is empty (that of the training images)"
     )
     predicted.add_argument("--block", type=_side, default="auto", help="pixels, a multiple of 256 (%(default)s)")
     predicted.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))

@@ -1,6 +1,12 @@
-"""Where the results of a run lie."""
+"""Where the config of a project and the results of a run lie."""
 
 from pathlib import Path
+
+
+def config_of(given: str) -> Path:
+    """The config file that is given, or the one in the folder of a project."""
+    path = Path(given)
+    return path / "config.yaml" if path.is_dir() else path
 
 
 def results_of(given: Path) -> Path:

@@ -106,8 +106,10 @@ def examine_cluster(profile: Path, config: Path | None, directory: Path, data: P
 
 def _any_project(folder: Path) -> Path:
     """The config of a project of which every rule has a job; a dry run opens no image."""
-    (folder / "image.tif").touch()
-    rows = ["sample\tpath\tlabels\tsplit", *(f"{name}\timage.tif\timage.tif\t{name}" for name in ("train", "test"))]
+    splits = ("train", "test")
+    for split in splits:
+        (folder / f"{split}.tif").touch()
+    rows = ["sample\tpath\tlabels\tsplit", *(f"{split}\t{split}.tif\t{split}.tif\t{split}" for split in splits)]
     (folder / "samples.tsv").write_text("\n".join(rows) + "\n")
     (folder / "config.yaml").write_text("samples: samples.tsv\n")
     return folder / "config.yaml"

@@ -16,8 +16,10 @@ from unetpipe.notes import Expected, check_image, expected_by, read_notes
 from unetpipe.plan import Plan, Size, make_network
 from unetpipe.plan.calibration import Costs
 from unetpipe.readers.series import Series
+from unetpipe.regions import read_regions
 from unetpipe.saved import load_network
 from unetpipe.sheet import Sample
+from unetpipe.truth import check_annotations
 
 RULES = ("ingest", "mask", "truth", "weights", "label", "measure", "score")
 NOTHING = Costs(0.0, 0.0, dict.fromkeys(RULES, 0.0), 0.0, 0.0)
@@ -44,7 +46,8 @@ def examine_project(config: dict, folder: Path, results: Path) -> Iterator[Findi
     yield good(f"config and sheet: {len(samples)} samples")
     refused = [*(finding for sample in samples for finding in _files(sample))]
     series: dict[str, list[Series]] = {}
-    refused = refused or [*_unfit(config, samples, series)] or [*_misfits(config, folder, samples, series)]
+    refused = refused or [*_unfit(config, samples, series)]
+    refused = refused or [*_misfits(config, folder, samples, series), *_annotations(samples, series)]
     yield from refused
     if not refused:
         count = sum(len(sample.files) + len(sample.labels) for sample in samples)
@@ -92,6 +95,18 @@ def _misfits(
                 check_image(one._asdict(), sample.name, expected)
             except ValueError as error:
                 yield bad(str(error))
+
+
+def _annotations(samples: Sequence[Sample], series: Mapping[str, Sequence[Series]]) -> Iterator[Finding]:
+    """Labels that do not fit their images, and regions that cannot be read."""
+    for sample in samples:
+        try:
+            if sample.labels:
+                check_annotations(sample.labels, sample.labels_inside, series[sample.name], sample.name)
+            for path in sample.roi:
+                read_regions(path)
+        except (ValueError, RuntimeError, OSError) as error:
+            yield bad(f'sample "{sample.name}": {error}')
 
 
 def _network(path: Path) -> Finding:

@@ -10,6 +10,7 @@ SIDE = 512  # pixels of the middle of an image that are looked at
 COARSE = 16  # pixels whose mean is compared
 FEWEST = 6  # images from which it can be told
 APART = 3  # images that lie so far apart are strangers
+ALIKE = 0.3  # correlation below which images are not alike, however much less the others are
 
 
 def neighbours_alike(images: Sequence[Series]) -> tuple[float, float] | None:
@@ -23,7 +24,8 @@ def neighbours_alike(images: Sequence[Series]) -> tuple[float, float] | None:
     Returns
     -------
     (float, float), optional
-        Median correlation of neighbours, 90th percentile of the others; None where neighbours are not above that.
+        Median correlation of neighbours, 90th percentile of the others; None where neighbours are not above that, or
+        not alike.
     """
     if len(images) < FEWEST:
         return None
@@ -33,7 +35,7 @@ def neighbours_alike(images: Sequence[Series]) -> tuple[float, float] | None:
     likeness = np.corrcoef([_coarse(image, side) for image in images])
     near = float(np.median(np.diag(likeness, 1)))
     far = float(np.percentile(likeness[np.triu_indices(len(images), APART)], 90))
-    return (near, far) if near > far else None
+    return (near, far) if near > max(far, ALIKE) else None
 
 
 def _coarse(image: Series, side: int) -> np.ndarray:

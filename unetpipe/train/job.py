@@ -189,12 +189,14 @@ def train(
                 f"set train.tile to {int(choices.tile * 0.8)}, train.batch lower, or both to auto"
             ) from error
         if rank() == 0:
+            seen = read_json(tissues[0])["settings"]
             note = {
                 "revision": REVISIONS["train"],
                 "key": run.key,
                 "channels": series[0]["image"]["channels"],
                 "pixel_size": common_pixel_size([entry["image"]["pixel_size"] for entry in series]),
-                "percentiles": read_json(tissues[0])["settings"]["percentiles"],
+                "percentiles": seen.pop("percentiles"),
+                "mask": seen,
                 "precision": choices.precision,
                 "settings": settings,
                 "choices": choices._asdict(),
