@@ -1,5 +1,6 @@
 """No two jobs compute on one GPU, and none waits for ever; the GPUs are names here, the processes are real."""
 
+import errno
 import logging
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import uuid
 import pytest
 import torch
 
+from unetpipe import locks
 from unetpipe.gpus import granted, reserved
 
 JOB = """
@@ -45,6 +47,15 @@ def test_jobs_beside_each_other_never_share_and_all_get_their_turn(tmp_path):
 def test_a_free_one_is_taken_before_any_is_waited_for(tmp_path):
     with reserved(["a", "b"], 1, tmp_path) as first, reserved(["a", "b"], 1, tmp_path) as second:
         assert (first, second) == ([0], [1])
+
+
+def test_a_job_gets_different_ones_where_the_folder_knows_no_locks(tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.ENOSYS, "no locks")
+
+    monkeypatch.setattr(locks.fcntl, "flock", flock)
+    with reserved(["a", "b"], 2, tmp_path) as numbers:
+        assert numbers == [0, 1]
 
 
 def test_who_waits_says_for_whom_and_a_killed_job_holds_nothing(tmp_path, caplog, monkeypatch):

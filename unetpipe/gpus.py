@@ -46,15 +46,19 @@ def reserved(names: Sequence[str], count: int, folder: Path) -> Iterator[list[in
     with ExitStack() as kept:
         with ExitStack() as choosing:
             _hold_one(choosing, [folder / "choosing.lock"])
-            numbers = sorted(_hold_one(kept, [folder / f"{name}.lock" for name in names]) for _ in range(count))
-        yield numbers
+            numbers: list[int] = []
+            for _ in range(count):
+                numbers.append(_hold_one(kept, [folder / f"{name}.lock" for name in names], numbers))
+        yield sorted(numbers)
 
 
-def _hold_one(stack: ExitStack, paths: Sequence[Path]) -> int:
-    """Hold the first of the locks that nobody holds, also not this process; its number."""
+def _hold_one(stack: ExitStack, paths: Sequence[Path], own: Sequence[int] = ()) -> int:
+    """Hold the first of the locks that nobody holds, also not this process, as locks say or its own numbers."""
     waited = False
     while True:
         for number, path in enumerate(paths):
+            if number in own:
+                continue
             with suppress(BlockingIOError):
                 stack.enter_context(held(path))
                 return number

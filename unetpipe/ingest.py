@@ -32,6 +32,7 @@ from unetpipe.store import (
 logger = logging.getLogger(__name__)
 COLOURS = {"red": "FF0000", "green": "00FF00", "blue": "0000FF"}
 LOOKED_AT = 1024  # side of the level at which grey values are looked at, pixels
+PLANES = 16  # of them, at most
 SHOWN = (0.5, 99.5)  # percentiles between which a viewer shows them
 
 
@@ -226,10 +227,15 @@ def _colours(names: list[str]) -> list[str]:
 
 
 def _window(name: str, array, channel: int) -> dict[str, float]:
-    """Grey values that a viewer shows from black to full: of colours all, else those between two percentiles."""
+    """Grey values that a viewer shows from black to full: of colours all, else those between two percentiles.
+
+    Of many planes some are looked at, evenly spread.
+    """
     if name in COLOURS and array.dtype == np.uint8:
         return {"min": 0.0, "max": 255.0, "start": 0.0, "end": 255.0}
-    pixels = array[:, channel].astype(np.float64)
+    places = list(np.ndindex(array.shape[0], array.shape[2]))
+    chosen = [places[k] for k in np.linspace(0, len(places) - 1, min(PLANES, len(places))).astype(int)]
+    pixels = np.stack([array[t, channel, z] for t, z in chosen]).astype(np.float64)
     kind = np.iinfo(array.dtype) if array.dtype.kind in "iu" else None
     least, most = (kind.min, kind.max) if kind else (pixels.min(), pixels.max())
     start, end = np.percentile(pixels, SHOWN).tolist()
