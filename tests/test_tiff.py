@@ -107,3 +107,23 @@ def test_wide_types_are_stored_as_they_are(tmp_path, dtype):
     ingest([str(tmp_path / "a.tif")], str(tmp_path / "s.ome.zarr" / "zarr.json"), sample="s")
     stored = zarr.open_array(tmp_path / "s.ome.zarr" / "0" / "0", mode="r")[0, 0, 0]
     np.testing.assert_array_equal(stored, pixels)
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("rows", [None, 7])
+def test_bare_strips_are_read_row_by_row(tmp_path, byteorder, rows):
+    pixels = np.random.default_rng(0).integers(-9999, 9999, (2, 60, 70), np.int16)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, byteorder=byteorder, rowsperstrip=rows)
+    (series,) = open_series(tmp_path / "a.tif")
+    assert series.dtype == np.dtype(np.int16)
+    found = series.read((slice(0, 1), slice(0, 1), slice(1, 2), slice(5, 33), slice(11, 50)))
+    np.testing.assert_array_equal(found[0, 0, 0], pixels[1, 5:33, 11:50])
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_named(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((60, 70), np.int16))
+    (series,) = open_series(tmp_path / "a.tif")
+    with open(tmp_path / "a.tif", "r+b") as file:
+        file.truncate(5000)
+    with pytest.raises(ValueError, match=r"a\.tif: ends in row \d+; copy it again"):
+        whole(series)

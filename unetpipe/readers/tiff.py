@@ -171,12 +171,18 @@ class Planes:
     ----------
     front : tuple of int
         Sizes of the axes before y and x, which number the pages.
+    stored : dtype
+        As in the file.
+    bare : bool
+        Whether nothing has to be decoded.
     """
 
     def __init__(self, series):
         self.pages, self.frame = [*series.pages], series.keyframe
         self.front, self.plane = series.shape[: -self.frame.ndim], self.frame.shape
         self.dtype = series.dtype
+        self.stored = np.dtype(self.dtype.str).newbyteorder(self.frame.parent.byteorder)
+        self.bare = _is_bare(self.frame)
 
     @staticmethod
     def fits(series, file: tifffile.TiffFile) -> bool:
@@ -198,6 +204,8 @@ class Planes:
         return planes.reshape(*map(len, ranges), *planes.shape[1:])
 
     def _plane(self, page, rows: slice, columns: slice) -> np.ndarray:
+        if self.bare and all(page.databytecounts):
+            return self._copied(page, rows, columns)
         tall, wide = self.frame.chunks[:2]
         found = np.zeros((rows.stop - rows.start, columns.stop - columns.start, *self.plane[2:]), self.dtype)
         for row in range(rows.start // tall, -(-rows.stop // tall)):
@@ -207,12 +215,29 @@ class Planes:
                     _paste(segment, (row * tall, column * wide), found, (rows.start, columns.start))
         return found
 
+    def _copied(self, page, rows: slice, columns: slice) -> np.ndarray:
+        """Row by row: a strip may be the whole plane."""
+        found = np.empty((rows.stop - rows.start, columns.stop - columns.start, *self.plane[2:]), self.stored)
+        pixel, file = found.strides[1], page.parent.filehandle.fileno()
+        for row, line in zip(range(rows.start, rows.stop), found, strict=True):
+            strip, inside = divmod(row, self.frame.chunks[0])
+            place = page.dataoffsets[strip] + (inside * self.plane[1] + columns.start) * pixel
+            if os.preadv(file, [line.view(np.uint8).reshape(-1)], place) < line.nbytes:
+                raise ValueError(f"{page.parent.filename}: ends in row {row}; copy it again")
+        return found.astype(self.dtype, copy=False)
+
     def _segment(self, page, number: int) -> np.ndarray | None:
         """One tile or strip; none where the file left it out. Series share their file: nobody moves its position."""
         file = page.parent.filehandle.fileno()
         content = os.pread(file, page.databytecounts[number], page.dataoffsets[number])
         segment, *_ = self.frame.decode(content or None, number, jpegtables=page.jpegtables)
         return None if segment is None else segment[0].reshape(*segment.shape[1:3], *self.plane[2:])
+
+
+def _is_bare(frame) -> bool:
+    """Whether its strips are the pixels themselves, in the order in which memory has them."""
+    plain = (frame.compression, frame.predictor, frame.fillorder, frame.is_tiled) == (1, 1, 1, False)
+    return plain and frame.dtype is not None and frame.bitspersample == 8 * frame.dtype.itemsize
 
 
 def _paste(segment: np.ndarray, at: tuple[int, int], found: np.ndarray, origin: tuple[int, int]) -> None:
