@@ -15,8 +15,8 @@ from skimage.io import imread
 from skimage.measure import label
 from tifffile import imwrite
 
-from unetpipe.scoring import THRESHOLDS, Compared, score
-from unetpipe.totals import pooled
+from unetpipe.scoring import Compared, score
+from unetpipe.totals import THRESHOLDS, pooled
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 

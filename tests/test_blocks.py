@@ -117,6 +117,20 @@ def test_a_part_believes_the_others(tmp_path):
     assert sorted(calls) == ["a", "b", "c"]
 
 
+def test_a_line_that_holds_is_believed_whatever_another_part_says(tmp_path):
+    """Part 3 wrote a block whose shard was damaged; part 0 wrote it again, with other bytes."""
+    for part, content in (("3", b"before"), ("0", b"now")):
+        (tmp_path / "shard").write_bytes(content)
+        with Ledger(tmp_path, "stage", "key", part=part) as ledger:
+            assert "0 a" not in ledger.finished
+            ledger.record("0 a", Done([tmp_path / "shard"], note=part))
+    for part in ("0", "3", "publish"):
+        assert Ledger(tmp_path, "stage", "key", part=part).finished["0 a"]["note"] == "0"
+    with Ledger(tmp_path, "stage", "key", part="3") as ledger:
+        ledger.begin()
+    assert Ledger(tmp_path, "stage", "key").finished["0 a"]["note"] == "0"
+
+
 def test_two_writers_of_one_part_are_refused(tmp_path):
     said = r"stage is being written by process \d+ on .*; wait for it to end"
     with Ledger(tmp_path, "stage", "key"), pytest.raises(BlockingIOError, match=said):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scenes import prepare
 from scipy import ndimage
 from skimage.measure import label
-from skimage.morphology import remove_small_holes, remove_small_objects
+from skimage.morphology import remove_small_objects
 
 from unetpipe.label import Objects, Settings, write_objects
 from unetpipe.measure import write_measurements
@@ -29,9 +29,18 @@ def blurred_noise(shape, seed):
     return np.interp(field, [field.min(), field.max()], [0, 255]).astype(np.uint8)
 
 
+def without_holes(mask, most):
+    """Background of at most so many pixels is filled, unless the edge of the image cuts it."""
+    parts = label(np.pad(~mask, 1, constant_values=True), connectivity=2)[1:-1, 1:-1]  # what is cut is one with beyond
+    outside = label(np.pad(~mask, 1, constant_values=True), connectivity=2)[0, 0]
+    sizes = np.bincount(parts.flat, minlength=outside + 1)
+    small = (sizes <= most) & (np.arange(len(sizes)) != outside)
+    return mask | (small[parts] & ~mask)
+
+
 def on_the_whole(probability, threshold, min_size, holes, expand):
     mask = probability > 255 * threshold
-    mask = remove_small_holes(mask, max_size=holes, connectivity=2)
+    mask = without_holes(mask, holes)
     mask = remove_small_objects(mask, max_size=min_size - 1, connectivity=1)
     return close_gaps(label(mask, connectivity=1), expand)
 
@@ -47,6 +56,15 @@ def test_blocks_give_the_objects_of_the_whole(tmp_path_factory, block, seed, thr
     expected = on_the_whole(probability, threshold, 20, 10, expand)
     for region in ((slice(0, 70), slice(0, 90)), (slice(30, 61), slice(13, 88))):
         np.testing.assert_array_equal(objects.read((slice(0, 1), slice(0, 1), *region))[0, 0], expected[region])
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (1, 40), (40, 1)])
+def test_background_is_no_hole_of_the_image(tmp_path, shape):
+    probability = np.zeros((1, 1, 1, *shape), np.uint8)
+    for name, expected in (("nothing", 0), ("two", 2)):
+        create_array(tmp_path / name, probability.shape, np.uint8, chunk=32, shard=64)[...] = probability
+        assert Objects(tmp_path / name, 64, Settings(0.5, 1, 64, 0), workers=1).count() == expected
+        probability.flat[:5] = probability.flat[-5:] = 255
 
 
 @given(seed=st.integers(0, 10**6), distance=st.integers(0, 4))

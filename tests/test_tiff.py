@@ -67,6 +67,13 @@ def test_an_image_that_is_not_here_does_not_give_its_pixel_size(tmp_path, absent
     assert series.channels == ("stain 1",)
 
 
+def test_channels_of_one_name_are_told_apart(tmp_path):
+    metadata = {"axes": "CYX", "Channel": {"Name": ["DAPI", "DAPI"]}}
+    tifffile.imwrite(tmp_path / "a.ome.tif", np.zeros((2, 30, 40), np.uint8), metadata=metadata)
+    (series,) = open_series(tmp_path / "a.ome.tif")
+    assert series.channels == ("DAPI", "DAPI-1")
+
+
 def test_a_file_of_another_name_knows_its_image(tmp_path):
     write_ome(tmp_path / "renamed.ome.tif", 1, [position(0, "a.ome.tif", size=0.1), position(1, "b.ome.tif")])
     (series,) = open_series(tmp_path / "renamed.ome.tif")

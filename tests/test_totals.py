@@ -100,6 +100,28 @@ def test_time_points_of_a_series_are_pooled():
     assert wide(tidy(frame), whole=False).truths.tolist() == [50, 3]
 
 
+def test_seams_have_an_interval_though_some_images_have_no_object_there():
+    images = scores(COUNTS).assign(seams=[4, 0, 0, 0], inside=[3, 9, 0, 1])
+    images = images.assign(**{"seams matched": [3, 0, 0, 0], "inside matched": [3, 8, 0, 1]})
+    places = pd.DataFrame({"sample": "s", "split": "test", "series": ["a", "b", "c", "d"]})
+    table = tidy(pd.concat([places, images], axis=1))
+    row = table[(table.metric == "f1_seams") & (table.series == ALL)].iloc[0]
+    assert (row.value, row.low, row.high) == (0.75, 0.75, 0.75)
+
+
+def test_a_figure_is_the_mean_of_the_images_that_have_it():
+    images = scores(COUNTS).assign(warping_error=[0.1, np.nan, 0.3, np.nan])
+    assert overall(images)["warping_error"] == pytest.approx(0.2)
+
+
+def test_the_first_threshold_is_the_one_that_counts():
+    images = scores(COUNTS)
+    more = images.rename(columns={"matched 0.75": "matched 0.3", "overlap 0.75": "overlap 0.3"})
+    found = overall(more[["truths", "objects", "matched 0.5", "overlap 0.5", "matched 0.3", "overlap 0.3", "covered"]])
+    assert found["ap"] == overall(images[["truths", "objects", "matched 0.5", "overlap 0.5", "covered"]])["ap"]
+    assert found["mean_ap"] == found["ap"], "of 0.5, 0.55, … 0.95 alone"
+
+
 def test_without_objects_at_seams_there_is_no_figure_of_them():
     frame = scores(COUNTS).assign(**{"seams": 0, "seams matched": 0, "inside": 4, "inside matched": 3})
     found = overall(frame)

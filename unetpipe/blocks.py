@@ -124,8 +124,9 @@ class Ledger:
         self.opened = ExitStack()
         self.file: FileIO | None = None  # open since the first finished block
         self.opened.enter_context(held(self.folder / f"{part}.lock"))
-        self.noted = self._noted()
-        self.finished = {name: entry for name, entry in self.noted.items() if self._holds(entry)}
+        noted = self._noted()
+        self.noted = {entry["name"] for entry in noted}
+        self.finished = {entry["name"]: entry for entry in noted if self._holds(entry)}
 
     def __enter__(self) -> Self:
         return self
@@ -138,9 +139,10 @@ class Ledger:
         head, *entries = read_lines(path) or [{}]
         return entries if head.get("key") == self.key else []
 
-    def _noted(self) -> dict[str, dict]:
+    def _noted(self) -> list[dict]:
+        """The lines of all parts: two may know a block, of which one holds."""
         paths = sorted(self.folder.glob("[!.]*.jsonl"))
-        return {line["name"]: line for path in paths for line in self._lines(path)}
+        return [line for path in paths for line in self._lines(path)]
 
     def _holds(self, entry: dict) -> bool:
         return all(_checksum(self.store / path) == sum_ for path, sum_ in entry["shards"].items())
@@ -150,8 +152,8 @@ class Ledger:
 
         By rename, so that whatever happens here no finished block is forgotten.
         """
-        own = {line["name"] for line in self._lines(self.path)}
-        lines = [{"key": self.key}, *(entry for name, entry in self.finished.items() if name in own)]
+        own = [line for line in self._lines(self.path) if self.finished.get(line["name"]) == line]
+        lines = [{"key": self.key}, *{line["name"]: line for line in own}.values()]
         write_bytes(self.path, b"".join(map(_line, lines)))
         self.file = self.opened.enter_context(FileIO(self.path, "a"))
         return self.file

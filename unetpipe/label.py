@@ -70,7 +70,7 @@ def write_objects(
     threshold : float
         Foreground is where the classes but the background together are more probable than this.
     min_size, holes : int
-        Smaller objects are dropped, holes up to this size are filled; pixels.
+        Smaller objects are dropped, holes up to this size, enclosed by an object, are filled; pixels.
     expand : int
         Objects grow by so many pixels where they meet: half the gap that `weights` took.
     split : float
@@ -163,8 +163,9 @@ class Objects:
         read = partial(_foreground, self.array, self.settings.threshold)
         if self.settings.holes:
             others = partial(_background, read)
-            empty = Components(others, self.shape, self.block, space_structure(CORNERS), workers=self.workers)
-            read = partial(_without_holes, read, empty, empty.sizes <= self.settings.holes)
+            structure = space_structure(CORNERS)
+            empty = Components(others, self.shape, self.block, structure, boxes=True, workers=self.workers)
+            read = partial(_without_holes, read, empty, (empty.sizes <= self.settings.holes) & self._enclosed(empty))
         split, core, least = self.settings.split, self.settings.core, self.settings.min_size
         parts = Components(
             read,
@@ -188,6 +189,12 @@ class Objects:
             return pieces.count, pieces.paint
         ids = parts.canonical_ids(parts.sizes >= least)
         return int(ids.max(initial=0)), partial(parts.paint, values=ids)
+
+    def _enclosed(self, parts: Components) -> np.ndarray:
+        """Which of them the edge of the image does not cut."""
+        space = [1, 2, 3] if self.shape[1] > 1 else [2, 3]
+        ends = np.array(self.shape)[space]
+        return np.all((parts.low[:, space] > 0) & (parts.high[:, space] < ends), axis=1)
 
     def __getstate__(self) -> dict:
         """What another process needs to paint them: all are found."""

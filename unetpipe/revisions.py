@@ -10,8 +10,8 @@ REVISIONS = {
     "weights": "weights 3",
     "train": "train 6",
     "predict": "predict 4",
-    "label": "label 2",
+    "label": "label 3",
     "measure": "measure 4",
-    "score": "score 3",
+    "score": "score 4",
     "report": "report 6",
 }

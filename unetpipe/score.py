@@ -10,9 +10,9 @@ import pandas as pd
 
 from unetpipe.geometry import Region, relative_spacing
 from unetpipe.manifest import replacing
-from unetpipe.scoring import THRESHOLDS, Compared, TimePoint, score
+from unetpipe.scoring import Compared, TimePoint, score
 from unetpipe.store import label_path, open_array, read_attributes
-from unetpipe.totals import tidy
+from unetpipe.totals import THRESHOLDS, tidy
 
 logger = logging.getLogger(__name__)
 
@@ -38,11 +38,11 @@ def write_scores(
     samples : list of [name, split]
         In the order of the paths.
     iou : float
-        Least intersection over union of an object that counts as found; the figures follow at 0.55, 0.6, … 0.95 too.
+        Least intersection over union of an object that counts as found; the figures follow at 0.5, 0.55, … 0.95 too.
     workers : int
         Threads.
     """
-    thresholds = (iou, *(threshold for threshold in THRESHOLDS if threshold > iou))
+    thresholds = (float(iou), *(threshold for threshold in THRESHOLDS if threshold != iou))
     rows = []
     for image, found, table, (sample, split) in zip(images, probabilities, tables, samples, strict=True):
         for series, compared in _compared(Path(image), Path(found), Path(table)):

@@ -12,11 +12,11 @@ from unetpipe.metrics import Overlaps, Pairs, class_counts, matches, mean_iou, r
 from unetpipe.nearest import Apart, apart, border_places, distances, thinned
 from unetpipe.scheduling import compute
 from unetpipe.store import IGNORED
+from unetpipe.totals import THRESHOLDS
 from unetpipe.warping import warping_error
 
 PLANE, VOLUME = (1024, 1024), (16, 512, 512)  # what is looked at at once, pixels
 WARPED = 4096**2  # pixels of the largest plane whose truth is warped: it is looked at as a whole
-THRESHOLDS = tuple(round(0.5 + 0.05 * k, 2) for k in range(10))
 COUNTED = ("objects", "outlined", "classes", "known", "seams")
 Reader = Callable[[Region], np.ndarray]
 

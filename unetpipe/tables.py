@@ -13,6 +13,7 @@ from pyarrow.parquet import ParquetFile, ParquetWriter
 from unetpipe.manifest import replacing
 
 KEPT = 100_000  # rows that are collected before they are written
+TABLES = 256  # of a few rows each, before they become one
 
 
 class Rows:
@@ -27,19 +28,24 @@ class Rows:
     def __init__(self, file: ParquetWriter, empty: pd.DataFrame):
         self.file, self.empty = file, empty
         self.counts, self.kept = Counter[str](), list[pd.DataFrame]()
+        self.waiting = 0
 
     def append(self, table: pd.DataFrame) -> None:
         """Add a table; columns that it lacks are empty."""
         self.counts.update(table.series)
         self.kept.append(table)
-        if sum(map(len, self.kept)) >= KEPT:
+        self.waiting += len(table)
+        if self.waiting >= KEPT:
             self.write()
+        elif len(self.kept) >= TABLES:
+            self.kept = [pd.concat(self.kept)]
 
     def write(self) -> None:
         """Write what was collected as a group of rows."""
         whole = pd.concat([self.empty, *self.kept])[list(self.empty)].astype(self.empty.dtypes)
         self.file.write_table(pa.Table.from_pandas(whole, self.file.schema, preserve_index=False))
         self.kept.clear()
+        self.waiting = 0
 
 
 def count_rows(path: str | Path) -> int:

@@ -9,6 +9,7 @@ import pandas as pd
 PLACE = ["sample", "split", "series"]
 ALL = "(all)"  # series of the rows of a whole sample
 COLUMNS = (*PLACE, "metric", "threshold", "value", "low", "high")
+THRESHOLDS = tuple(round(0.5 + 0.05 * k, 2) for k in range(10))  # of which `mean_ap` is the mean
 MEANS = ("pixel_error", "rand", "information", "rand_error", "hausdorff_95", "warping_error")
 Figures = dict[tuple[str, float | None], np.ndarray]
 
@@ -38,14 +39,17 @@ def pooled(images: pd.DataFrame, times: np.ndarray | None = None) -> Figures:
             threshold = float(name.split()[1])
             for metric, values in _detection(total, threshold).items():
                 figures[metric, threshold] = values
-    aps = [values for (metric, _), values in figures.items() if metric == "ap"]
+    aps = [values for (metric, threshold), values in figures.items() if metric == "ap" and threshold in THRESHOLDS]
     figures["mean_ap", None] = np.mean(aps, axis=0)
     figures["mean_iou", None] = _share(total["covered"], truths)
     for number in (name.split()[1] for name in images if name.startswith("shared ")):
         shared, wrong = total[f"shared {number}"], total[f"false {number}"] + total[f"missed {number}"]
         figures[f"iou_{number}", None] = _share(shared, shared + wrong)
         figures[f"dice_{number}", None] = _share(2 * shared, 2 * shared + wrong)
-    figures |= {(name, None): total[name] / weights.sum(axis=1) for name in MEANS if name in images}
+    for name in (name for name in MEANS if name in images):
+        known = images[name].notna().to_numpy(float)  # large planes have no warping error
+        some = weights @ known
+        figures[name, None] = weights @ images[name].fillna(0).to_numpy(float) / np.where(some == 0, np.nan, some)
     for name in ("seams", "inside") if "seams" in images else ():
         some = np.where(total[name] == 0, np.nan, total[name])
         figures[f"f1_{name}", None] = total[f"{name} matched"] / some
@@ -59,7 +63,7 @@ def read_scores(path: str | Path) -> pd.DataFrame:
 
 
 def overall(images: pd.DataFrame) -> dict[str, float]:
-    """Figures of many images together, each at the lowest threshold; see `pooled`."""
+    """Figures of many images together, each at the first threshold; see `pooled`."""
     figures: dict[str, float] = {"images": len(images)}
     for (metric, _), (value,) in pooled(images).items():
         figures.setdefault(metric, float(value))
@@ -110,12 +114,13 @@ def _rows(place: tuple, images: pd.DataFrame, repeats: int = 0, seed: int = 1) -
         drawn = pooled(images, np.random.default_rng(seed).multinomial(len(images), share, repeats))
     for (metric, threshold), (value,) in pooled(images).items():
         spread = drawn.get((metric, threshold))
-        low, high = np.percentile(spread, [2.5, 97.5]) if spread is not None else (np.nan, np.nan)
+        known = spread[~np.isnan(spread)] if spread is not None else ()  # some may have drawn no object at seams
+        low, high = np.percentile(known, [2.5, 97.5]) if len(known) else (np.nan, np.nan)
         yield *place, metric, threshold, value, low, high
 
 
 def wide(scores: pd.DataFrame, *, whole: bool = True) -> pd.DataFrame:
-    """One row for each sample, or for each series, and one column for each metric, at its lowest threshold.
+    """One row for each sample, or for each series, and one column for each metric, at its first threshold.
 
     Parameters
     ----------
@@ -125,8 +130,8 @@ def wide(scores: pd.DataFrame, *, whole: bool = True) -> pd.DataFrame:
         Samples; columns `{metric}_low` and `{metric}_high` hold the intervals, `images` the number of series.
     """
     chosen = scores[(scores.series == ALL) == whole]
-    lowest = chosen.groupby("metric").threshold.transform("min")
-    chosen = chosen[(chosen.threshold == lowest) | chosen.threshold.isna()]
+    first = chosen.groupby("metric").threshold.transform("first")
+    chosen = chosen[(chosen.threshold == first) | chosen.threshold.isna()]
     metrics = chosen.metric.unique()
     columns = {"value": "", "low": "_low", "high": "_high"} if whole else {"value": ""}
     parts = [

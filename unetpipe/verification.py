@@ -1,6 +1,7 @@
 """Finds what is damaged or missing among the results of a run."""
 
 import gzip
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -76,23 +77,25 @@ def damaged_shards(store: Path, sample: str) -> Iterator[Problem]:
     """Files of a store whose checksums are not those in its ledger."""
     for folder in sorted((store / ".ledger").glob("*")):
         delete = STAGES[folder.name].format(*[sample] * 2)
-        for name, files in _finished(folder):
-            for path, expected in files.items():
-                file = store / path
-                found = file_checksum(file) if file.exists() else None
-                if found != expected:
-                    state = "is missing" if found is None else "is not what was written"
-                    yield Problem(f"{file} ({name}) {state}", delete)
+        for path, known in _written(folder).items():
+            file = store / path
+            found = file_checksum(file) if file.exists() else None
+            if found not in known:
+                state = "is missing" if found is None else "is not what was written"
+                yield Problem(f"{file} ({next(iter(known.values()))}) {state}", delete)
 
 
-def _finished(folder: Path) -> Iterator[tuple[str, dict]]:
-    """Blocks of a ledger and their files; of the key under which the store was published."""
+def _written(folder: Path) -> dict[str, dict[str, str]]:
+    """Files of a ledger: checksums, each with the block that had it; of the key under which the store was published."""
     ledgers = {path: read_lines(path) for path in folder.glob("[!.]*.jsonl")}
     published = folder / ("publish.jsonl" if (folder / "publish.jsonl").exists() else "all.jsonl")
     key = ledgers[published][0].get("key") if ledgers.get(published) else None
+    found = defaultdict[str, dict[str, str]](dict)
     for head, *lines in filter(None, ledgers.values()):
-        if head.get("key") == key is not None:
-            yield from ((line["name"], line["shards"]) for line in lines)
+        for line in lines if head.get("key") == key is not None else ():
+            for path, checksum in line["shards"].items():
+                found[path][checksum] = line["name"]
+    return found
 
 
 def damaged_networks(results: Path) -> Iterator[Problem]:

@@ -60,7 +60,15 @@ def open_series(path: str | Path, inside: str = "", *, palette: bool = True) -> 
     states = tuple(file_state(file) for one in found for file in one.files or [path])
     opening = Opening(str(path.absolute()), inside, palette, states)
     _keep(opening, found)
-    return [_lasting(opening, number, _measurable(one)) for number, one in enumerate(found)]
+    return [_lasting(opening, number, _told_apart(_measurable(one))) for number, one in enumerate(found)]
+
+
+def _told_apart(series: Series) -> Series:
+    """A channel of the name of one before it with its number: names choose channels, and head columns of tables."""
+    names: list[str] = []
+    for number, name in enumerate(series.channels):
+        names.append(name if name not in names else f"{name}-{number}")
+    return series._replace(channels=tuple(names))
 
 
 def _measurable(series: Series) -> Series:
