@@ -8,6 +8,7 @@ written, not stored.
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -97,7 +98,9 @@ class Components:
         self.foreground, self.shape, self.block = foreground, tuple(shape), tuple(block)
         self.structure, self.boxed, self.rim = structure, boxes, rim
         self.grid = tuple(-(-size // step) for size, step in zip(shape, block, strict=True))
-        self.steps = list(_steps(structure, self.grid))
+        # The longest axis outermost: few blocks then wait for their neighbours, of a stack not whole planes
+        self.order = tuple(sorted(range(len(self.grid)), key=lambda axis: -self.grid[axis]))
+        self.steps = list(_steps(structure, self.grid, self.order))
         self._merge(*self._survey_all(workers))
 
     def core(self, index: Index) -> Region:
@@ -107,16 +110,17 @@ class Components:
 
     def _survey_all(self, workers: int) -> tuple[dict[Index, Survey], np.ndarray]:
         """Surveys without their planes, and pairs (2, n) of numbers of labels that are of one component."""
-        indices, surveys, offsets, total = list(np.ndindex(self.grid)), dict[Index, Survey](), dict[Index, int](), 0
+        indices = sorted(np.ndindex(self.grid), key=itemgetter(*self.order))
+        surveys, offsets, total = dict[Index, Survey](), dict[Index, int](), 0
         pairs = [np.zeros((2, 0), np.int64)]
-        farthest = max((_distance(step, self.grid) for step in self.steps), default=0)
+        farthest = max((_distance(step, self.grid, self.order) for step in self.steps), default=0)
         for number, (index, survey) in enumerate(self._surveys(indices, workers)):
             surveys[index], offsets[index] = survey, total
             total += len(survey.sizes)
             for step in self.steps:
                 other = tuple(i - e for i, e in zip(index, step, strict=True))
                 if other in surveys:
-                    touching = _touching(surveys[other], survey, step, self.structure)
+                    touching = _touching(surveys[other], survey, step, self.structure, self.order)
                     pairs.append(touching + np.array([[offsets[other]], [offsets[index]]]))
             surveys[index] = survey._replace(low={})
             if number >= farthest:
@@ -253,10 +257,11 @@ def _end(planes: np.ndarray, axis: int, side: int, width: int = 1) -> np.ndarray
     return planes[(*(slice(None),) * axis, part)]
 
 
-def _steps(structure: np.ndarray, grid: Index) -> Iterator[Index]:
+def _steps(structure: np.ndarray, grid: Index, order: Index) -> Iterator[Index]:
     """From a block to the later ones that it touches."""
+    walked = itemgetter(*order)
     for step in product(*((-1, 0, 1) if count > 1 else (0,) for count in grid)):
-        if step > (0,) * len(grid) and structure[_choices(step)].any():
+        if walked(step) > (0,) * len(grid) and structure[_choices(step)].any():
             yield step
 
 
@@ -265,17 +270,17 @@ def _choices(step: Index) -> tuple:
     return tuple(slice(None) if e == 0 else slice(e + 1, e + 2) for e in step)
 
 
-def _distance(step: Index, grid: Index) -> int:
+def _distance(step: Index, grid: Index, order: Index) -> int:
     """By how many blocks a later one comes later."""
     distance = 0
-    for e, count in zip(step, grid, strict=True):
-        distance = distance * count + e
+    for axis in order:
+        distance = distance * grid[axis] + step[axis]
     return distance
 
 
-def _touching(before: Survey, after: Survey, step: Index, structure: np.ndarray) -> np.ndarray:
+def _touching(before: Survey, after: Survey, step: Index, structure: np.ndarray, order: Index) -> np.ndarray:
     """Pairs (2, n) of labels, from 0, of two blocks that are one component."""
-    axis = next(axis for axis, e in enumerate(step) if e)
+    axis = next(axis for axis in order if step[axis])
     here, there = before.high[axis], after.low[axis]
     for other, e in enumerate(step):
         if e and other != axis:
