@@ -60,7 +60,11 @@ class Prediction(Job):
     def __init__(self, project):
         super().__init__(project)
         self.known, folder = 0, self.results / "probabilities" / "slide.zarr" / ".ledger" / "predict"
-        self.lock, self.ledger, self.path = folder / "0.lock", folder / "0.jsonl", self.logs / "predict" / "slide-0.log"
+        self.lock, self.ledger, self.path = (
+            folder / "0.lock",
+            folder / "0.jsonl",
+            self.logs / "predict" / "slide" / "0.log",
+        )
 
     def finished(self):
         """Blocks in the ledger."""

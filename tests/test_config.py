@@ -167,6 +167,11 @@ def test_only_folders_that_a_pattern_names_are_looked_into(tmp_path, monkeypatch
     assert set(seen) == {tmp_path, tmp_path / "a", tmp_path / "b"}
 
 
+def test_a_link_that_leads_nowhere_is_no_file(tmp_path):
+    (tmp_path / "lost.tif").symlink_to(tmp_path / "gone.tif")
+    assert find("lost.tif", tmp_path) == {}
+
+
 def test_a_word_that_stands_for_no_file_is_named(tmp_path):
     _, problems = project(tmp_path, GOOD + "x\t{a,bb}.tif\t\tpredict\n")
     assert 'samples.tsv, line 4, sample "x": no file for bb (1 in all) in path' in str(problems)

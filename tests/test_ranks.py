@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -76,7 +77,7 @@ def test_a_batch_is_the_same_however_many_share_it(made):
     shape = {"dimensions": 2, "depth": 1, "features": 2, "dropout": 0.0, "downsample": "pool", "normalise": False}
     network = build(series, 2, {**settings, **shape, "backbone": None})
     choices = type("Choices", (), {"tile": 20, "batch": 4})
-    drawing = make_drawing(network, series, settings, torch.device("cpu"), choices)
+    drawing = make_drawing(network, np.array([5, 1]), settings, torch.device("cpu"), choices)
     material = load(series, 2, torch.device("cpu"))
     whole = draw_batch(material, drawing, 7)
     for ranks in (2, 4):

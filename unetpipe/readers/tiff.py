@@ -23,7 +23,7 @@ SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
 logger = logging.getLogger(__name__)
 AXES = {"T": 0, "C": 1, "S": 1, "Z": 2, "I": 2, "Q": 2, "Y": 3, "X": 4}  # unnamed pages are a stack
 MICROMETRES = {"µm": 1.0, "um": 1.0, "micron": 1.0, "pm": 1e-6, "Å": 1e-4, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
-MICROMETRES["in"] = MICROMETRES["inch"] = 25400.0
+MICROMETRES |= {"in": 25400.0, "inch": 25400.0}
 COLOURS = (PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR)
 RESOLUTION_UNITS = {2: 25400.0, 3: 10000.0}  # inch, centimetre
 
