@@ -11,6 +11,7 @@ import tifffile
 import torch
 import yaml
 from projects import ROOT, draw_data
+from scenes import write_several
 
 from unetpipe.cli import main
 from unetpipe.config import read_config
@@ -111,6 +112,15 @@ class TestProject:
         assert bad[0].startswith('sample "test": annotation 00 has (t, z, y, x) (1, 1, 7, 9), its image (1, 1, ')
         assert bad[1].startswith('sample "slide": ')
         assert "roi.geojson" in bad[1]
+
+    def test_a_volume_of_several_files_has_one_annotation(self, project):
+        volume = np.random.default_rng(0).integers(1, 99, (5, 40, 50)).astype(np.uint8)
+        for name in ("v", "l"):
+            (project.folder / name).mkdir()
+            write_several(project.folder / name, volume)
+        project.rows.append("volume\tv/*.ome.tif\tl/*.ome.tif\ttest")
+        write(project)
+        assert [finding.what for finding in examined(project) if finding.mark == "✗"] == []
 
     def test_a_network_that_is_damaged(self, project):
         save_network(UNet(depth=2, features=4), project.folder / "n.json", {"precision": "float32"})

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from scenes import SIDES, prepare
+from scenes import SIDES, prepare, write_several
 from skimage.measure import label
 
 from unetpipe import truth
 from unetpipe.ingest import ingest
 from unetpipe.mask import Tissue, statistics, tissue
+from unetpipe.store import open_array
 from unetpipe.truth import classes_of, write_truth
 from unetpipe.weights import border_weight, open_gaps
 
@@ -126,3 +127,15 @@ def test_statistics_are_those_inside():
     pixels[..., 5:] = np.arange(50).reshape(10, 5)
     numbers = statistics(pixels, pixels[:, 0] > 0, (0, 100))
     assert (numbers["low"], numbers["high"]) == ([1.0], [49.0])
+
+
+def test_labels_over_several_files_are_one_annotation(tmp_path):
+    volume = np.random.default_rng(0).integers(1, 99, (5, 40, 50)).astype(np.uint8)
+    for name in ("image", "labels"):
+        (tmp_path / name).mkdir()
+        write_several(tmp_path / name, volume)
+    image, labels = (sorted(map(str, (tmp_path / name).iterdir())) for name in ("image", "labels"))
+    root = tmp_path / "s.ome.zarr" / "zarr.json"
+    ingest(image, str(root), sample="s", **SIDES)
+    write_truth(labels, str(root), str(tmp_path / "t.json"), sample="s")
+    np.testing.assert_array_equal(open_array(root.parent / "0" / "labels" / "truth" / "0")[0], volume)

@@ -11,7 +11,7 @@ import numpy as np
 from unetpipe.blocks import Done, Ledger, raise_failures
 from unetpipe.manifest import digest
 from unetpipe.pyramid import Pyramid, is_finished, names_of, write_pyramids
-from unetpipe.readers import open_series
+from unetpipe.readers import each_once, open_series
 from unetpipe.readers.chosen import chosen
 from unetpipe.readers.series import Series
 from unetpipe.revisions import REVISIONS
@@ -111,22 +111,19 @@ def ingest(
 
 def _open_all(paths, inside, wanted: Callable[[Series], Series], failures) -> dict[str, tuple[str, Series]]:
     """The series of all files by their number in the store; a file that does not open fails alone, as one series."""
-    opened: dict[str, tuple[str, Series]] = {}
-    count = 0
-    known: set[str] = set()  # files whose series another one has given
-    for path in paths:
-        if str(Path(path).absolute()) in known:
-            continue
+
+    def read(path: str) -> list[Series]:
         try:
-            found = [wanted(series) for series in open_series(path, inside)]
+            return [wanted(series) for series in open_series(path, inside)]
         except (ValueError, OSError) as error:
             failures[str(path)] = error
-            count += 1  # or the next would be written over what was written of this one
-            continue
-        for series in found:
-            opened[str(count)] = (path, series)
-            known.update(series.files)
-            count += 1
+            return []
+
+    opened: dict[str, tuple[str, Series]] = {}
+    count = 0
+    for path, found in each_once(paths, read):
+        opened |= {str(count + place): (path, series) for place, series in enumerate(found)}
+        count += max(1, len(found))  # or the next would be written over what was written of one that failed
     return _distinct(opened)
 
 

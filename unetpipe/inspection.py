@@ -1,13 +1,14 @@
 """Looks at files before a run: what each holds, and whether it will be read."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from unetpipe.geometry import Region
-from unetpipe.readers import SUFFIXES, open_series
+from unetpipe.readers import SUFFIXES, each_once, open_series
 from unetpipe.readers.chosen import chosen
 from unetpipe.readers.series import Series
 from unetpipe.sheet import Sample
@@ -61,7 +62,8 @@ def stored(sample: Sample, settings: Mapping[str, Any]) -> list[Series]:
     """
     ways = {name: settings[name] for name in ("channels", "pixel_size", "override", "resample")} | sample.ingestion
     inside = ways.pop("inside", "")
-    return [chosen(series, **ways) for path in sample.files for series in open_series(path, inside)]
+    opened = each_once(sample.files, partial(open_series, inside=inside))
+    return [chosen(series, **ways) for _, found in opened for series in found]
 
 
 def _describe(path: Path, series: Series) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from unetpipe.components import Components, space_structure
 from unetpipe.geometry import Region, blocks
 from unetpipe.manifest import digest
 from unetpipe.pyramid import Pyramid, write_pyramids
-from unetpipe.readers import open_series
+from unetpipe.readers import each_once, open_series
 from unetpipe.readers.outlines import NOT_ANNOTATED
 from unetpipe.readers.rescaled import nearest
 from unetpipe.readers.series import Plane, Series
@@ -143,13 +143,16 @@ def _summary(store: Path, entry: dict, digests: dict) -> dict:
 
 def _annotations(paths: list[str], inside: str, expected: int, sample: str) -> list[Series]:
     """The series of all annotation files, in order; all files that do not open are named."""
-    found: list[Series] = []
     failures: dict[str, Exception] = {}
-    for path in paths:
+
+    def read(path: str) -> list[Series]:
         try:
-            found += open_series(path, inside, palette=False)
+            return open_series(path, inside, palette=False)
         except (ValueError, OSError) as error:
             failures[str(path)] = error
+            return []
+
+    found = [series for _, several in each_once(paths, read) for series in several]
     raise_failures(sample, failures)
     if len(found) != expected:
         raise ValueError(

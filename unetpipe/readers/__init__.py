@@ -6,6 +6,7 @@ those that know palettes whether their colours are wanted.
 
 import math
 from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -61,6 +62,16 @@ def open_series(path: str | Path, inside: str = "", *, palette: bool = True) -> 
     opening = Opening(str(path.absolute()), inside, palette, states)
     _keep(opening, found)
     return [_lasting(opening, number, _told_apart(_measurable(one))) for number, one in enumerate(found)]
+
+
+def each_once(paths: Iterable[str], read: Callable[[str], list[Series]]) -> Iterator[tuple[str, list[Series]]]:
+    """Files and their series, but for those files whose series one before them has given."""
+    known: set[str] = set()
+    for path in paths:
+        if str(Path(path).absolute()) not in known:
+            found = read(path)
+            known.update(file for series in found for file in series.files)
+            yield path, found
 
 
 def _told_apart(series: Series) -> Series:
