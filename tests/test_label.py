@@ -16,7 +16,7 @@ from scipy import ndimage
 from skimage.measure import label
 from skimage.morphology import remove_small_objects
 
-from unetpipe.label import Objects, Settings, write_objects
+from unetpipe.label import Objects, Settings, Spacing, write_objects
 from unetpipe.measure import write_measurements
 from unetpipe.neighbours import close_gaps
 from unetpipe.score import write_scores
@@ -76,6 +76,35 @@ def test_gaps_close_towards_the_nearest_object(seed, distance):
     between = (labels == 0) & (first <= distance) & (second <= 2 * distance + 1)
     expected = np.where(between, ids[far.argmin(axis=0)], labels)  # the lowest id where equal
     np.testing.assert_array_equal(close_gaps(labels, distance), expected)
+
+
+@given(seed=st.integers(0, 10**6), distance=st.integers(1, 3), spacing=st.sampled_from([(1, 1, 1), (2.5, 1, 1.3)]))
+def test_gaps_of_volumes_close_along_every_axis(seed, distance, spacing):
+    labels = np.random.default_rng(seed).choice(4, (7, 9, 10), p=[0.91, 0.03, 0.03, 0.03])
+    ids = np.unique(labels[labels > 0])
+    far = [ndimage.distance_transform_edt(labels != i, sampling=spacing) for i in ids]
+    far = np.round([*far, np.full(labels.shape, 99.0)], 9)
+    first, second = np.sort(far, axis=0)[:2]
+    between = (labels == 0) & (first <= distance) & (second <= 2 * distance + 1)
+    expected = np.where(between, np.append(ids, 0)[far.argmin(axis=0)], labels)
+    np.testing.assert_array_equal(close_gaps(labels, distance, spacing), expected)
+
+
+@pytest.mark.parametrize("side", [16, 64])
+def test_objects_of_a_volume_grow_across_its_planes(tmp_path, side):
+    """Two slabs that the gap of a network for volumes parts are whole again; one for planes leaves the gap."""
+    probability = np.full((1, 1, 12, 40, 40), 255, np.uint8)
+    probability[:, :, 5:7] = 0
+    create_array(tmp_path / "0", probability.shape, np.uint8, chunk=16, shard=32)[...] = probability
+    region, settings = (slice(0, 1), slice(0, 12), slice(0, 40), slice(0, 40)), Settings(0.5, 5, 0, 1)
+    for spacing, grown in ((Spacing((1, 1, 1), (1, 1, 1)), True), (Spacing((1, 1, 1), (1, 1)), False)):
+        objects = Objects(tmp_path / "0", side, settings, workers=2, spacing=spacing)
+        found = objects.read(region)[0, :, 0, 0]
+        np.testing.assert_array_equal(
+            found, [1] * (6 if grown else 5) + [0, 0] * (not grown) + [2] * (6 if grown else 5)
+        )
+        part = (slice(0, 1), slice(5, 6), slice(3, 9), slice(0, 40))
+        assert (objects.read(part) == (1 if grown else 0)).all()
 
 
 @pytest.fixture

@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given
+import zarr
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from scenes import prepare
+from scipy import ndimage
 
 from unetpipe.label import write_objects
 from unetpipe.manifest import read_json
@@ -19,13 +21,14 @@ from unetpipe.measure import write_measurements
 from unetpipe.network import UNet
 from unetpipe.predict.part import predict_part
 from unetpipe.predict.publish import publish_probabilities
+from unetpipe.predictor import Predictor, predict_region
 from unetpipe.saved import save_network
 from unetpipe.score import write_scores
-from unetpipe.store import open_array
+from unetpipe.store import create_array, open_array
 from unetpipe.totals import wide
 from unetpipe.train import loop, train
 from unetpipe.train.setup import held_out
-from unetpipe.train.validation import METRICS, THRESHOLDS, Score, Validation, list_seen
+from unetpipe.train.validation import METRICS, THRESHOLDS, Score, Seen, Validation, annotated_parts, list_seen
 
 SMALL = {"depth": 1, "features": 2, "tile": 20, "batch": 1, "steps": 12, "dropout": 0.3, "precision": "float32"}
 LEARN = {"features": 4, "steps": 60, "learning_rate": 1e-2, "normalise": True}
@@ -73,6 +76,52 @@ def test_a_network_is_scored_as_by_the_stages_after_training(made, tmp_path, met
     best = max(found.values(), key=lambda value: METRICS[metric] * value)
     assert kept["value"] == pytest.approx(best)
     assert found[kept["threshold"]] == pytest.approx(best)
+
+
+rectangles = st.lists(st.tuples(*[st.integers(0, 1), st.integers(0, 2)] + [st.integers(0, 380)] * 2), max_size=5)
+
+
+@settings(max_examples=20)
+@given(corners=rectangles)
+def test_no_more_is_looked_at_than_what_is_annotated_and_a_little_around(tmp_path_factory, corners):
+    """Each annotated pixel in one part, 32 pixels inside it; parts are no larger than they need to be."""
+    store = tmp_path_factory.mktemp("seen")
+    known = np.zeros((2, 3, 400, 420), bool)
+    for t, z, y, x in corners:
+        known[t, z, y : y + 40, x : x + 50] = True
+    path = store / "0" / "labels" / "classes" / "0"
+    create_array(path, known.shape, np.uint8, chunk=32, shard=64, kind="label")[...] = np.where(known, 1, 255)
+    parts = annotated_parts(Seen({"path": "0", "chunk": 32, "shard": 64}, {}, store))
+    inside = np.zeros(known.shape, int)
+    for part in parts:
+        inside[part] += 1
+        assert known[part].any()
+    near = ndimage.binary_dilation(known, np.ones((1, 1, 65, 65)))
+    assert (inside[near] == 1).all()
+    assert inside.max(initial=0) <= 1
+    if len({corner[:2] for corner in corners}) == len(corners):  # one in each plane, t and z may touch
+        assert inside.sum() <= len(corners) * (40 + 2 * 95) * (50 + 2 * 95) * 3
+
+
+def test_a_region_is_predicted_as_it_is_in_the_whole(made, monkeypatch):
+    monkeypatch.setattr("unetpipe.predictor.block_side", lambda *_: 16)
+    torch.manual_seed(3)
+    network = UNet(depth=1, features=4, dropout=0.0)
+    predictor = Predictor([network], views=1, device=torch.device("cpu"), precision=torch.float32)
+    seen = list_seen([made[0]["image"]], [read_json(made[0]["tissue"])])[0]
+    source = open_array(seen.store / "0" / "0")
+    whole = predict_region(predictor, source, 0, seen.statistics)
+    region = (slice(0, 1), slice(13, 50), slice(40, 80))
+    assert len(np.unique(whole)) > 9
+    np.testing.assert_array_equal(predict_region(predictor, source, 0, seen.statistics, region), whole[:, *region])
+
+
+def test_images_without_annotation_are_refused(made, tmp_path):
+    empty = prepare(tmp_path / "empty", [(70, 80)])
+    labels = Path(empty["image"]).parent / "0" / "labels" / "classes" / "0"
+    zarr.open_array(labels, mode="r+")[...] = 255
+    with pytest.raises(ValueError, match="nothing is annotated in the 1 images that the network is scored on, 00 the"):
+        run([made[0], empty], tmp_path)
 
 
 def scripted(monkeypatch, values):

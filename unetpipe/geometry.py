@@ -55,6 +55,11 @@ def within(region: Region, window: Region) -> Region:
     return tuple(slice(r.start - w.start, r.stop - w.start) for r, w in zip(region, window, strict=True))
 
 
+def meet(one: Region, other: Region) -> bool:
+    """Whether two regions have anything in common."""
+    return all(a.start < b.stop and b.start < a.stop for a, b in zip(one, other, strict=True))
+
+
 def shared(one: Region, other: Region) -> Region:
     """What two regions that meet have in common."""
     return tuple(slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(one, other, strict=True))

@@ -1,7 +1,7 @@
 """Makes objects of probabilities: components of the foreground, the same as those of the whole image."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property, partial
 from math import prod
 from operator import le
@@ -14,7 +14,7 @@ import numpy as np
 from unetpipe.blocks import Done, Ledger, raise_failures
 from unetpipe.components import Components, id_type, space_structure
 from unetpipe.geometry import Region, relative_spacing, widened, within
-from unetpipe.neighbours import close_gaps
+from unetpipe.neighbours import close_gaps, gap_reach
 from unetpipe.pyramid import Pyramid, write_pyramids
 from unetpipe.revisions import REVISIONS
 from unetpipe.scheduling import elsewhere
@@ -45,6 +45,22 @@ class Settings(NamedTuple):
     core: float = 0.0
 
 
+class Spacing(NamedTuple):
+    """Size of a pixel along each axis, the smallest is 1."""
+
+    image: tuple[float, ...] = (1.0, 1.0)  # y, x or z, y, x
+    network: tuple[float, ...] = (1.0, 1.0)  # along what its networks see, a plane or a volume: objects grow there
+
+    @classmethod
+    def of(cls, entry: dict, probabilities: dict) -> "Spacing":
+        """Of an image's entry in its store, and the attributes of the store of probabilities."""
+        dimensions = [3 if several > 1 else 2 for several in (entry["shape"][2], probabilities["sides"][0])]
+        return cls(*(relative_spacing(entry["pixel_size"], number) for number in dimensions))
+
+
+SQUARE = Spacing()
+
+
 def write_objects(
     image: str,
     probabilities: str,
@@ -72,7 +88,8 @@ def write_objects(
     min_size, holes : int
         Smaller objects are dropped, holes up to this size, enclosed by an object, are filled; pixels.
     expand : int
-        Objects grow by so many pixels where they meet: half the gap that `weights` took.
+        Objects grow by so many pixels where they meet: half the gap that `weights` took. In each plane, or in the
+        volume if the network was one for volumes; pixels are those of the finest axis there.
     split : float
         Objects are parted where the distance to the background falls by more than this between two of its summits,
         pixels, see `splitting.parted`; 0: never.
@@ -84,9 +101,9 @@ def write_objects(
     """
     store, entries = Path(image).parent, read_attributes(image)["series"]
     settings = Settings(threshold, min_size, holes, expand, split, core)
-    predicted = read_attributes(probabilities)["series"]
-    spacings = [relative_spacing(e["pixel_size"], 3 if e["shape"][2] > 1 else 2) for e in entries]
-    with Ledger(store, "objects", [REVISIONS["label"], predicted, spacings, settings]) as ledger:
+    note = read_attributes(probabilities)
+    spacings = [Spacing.of(entry, note) for entry in entries]
+    with Ledger(store, "objects", [REVISIONS["label"], note["series"], spacings, settings]) as ledger:
         failures: dict[str, Exception] = {}
         found = {
             e["path"]: Objects(Path(probabilities).parent / e["path"], e["shard"], settings, workers, spacing)
@@ -137,19 +154,17 @@ class Objects:
         Array (t, K − 1, z, y, x) of p × 255.
     block : int
         Side of what one thread holds, pixels.
-    spacing : (y, x) or (z, y, x), optional
-        Relative size of a pixel; 1 everywhere if not given.
+    spacing : Spacing
+        Square pixels of a planar network, if not given.
     """
 
-    def __init__(
-        self, probabilities: Path, block: int, settings: Settings, workers: int, spacing: Sequence[float] = (1, 1, 1)
-    ):
-        self.spacing = (1.0, *spacing)[-3:]
+    def __init__(self, probabilities: Path, block: int, settings: Settings, workers: int, spacing: Spacing = SQUARE):
+        self.spacing, self.near = (1.0, *spacing.image)[-3:], spacing.network
         self.array = open_array(probabilities)
         t, _, z, y, x = self.array.shape
         self.shape, self.block = (t, z, y, x), (1, 1, block, block)
         self.settings, self.workers = settings, workers
-        self.reach = 2 * settings.expand + 1 if settings.expand else 0  # pixels that decide how objects grow
+        self.reach = (0, 0, *gap_reach(settings.expand, self.near))[-4:]  # pixels that decide how objects grow
         self.lock = Lock()
 
     @property
@@ -173,7 +188,7 @@ class Objects:
             self.block,
             space_structure(FACES),
             boxes=split > 0 or core > 0,
-            rim=self.reach,
+            rim=max(self.reach[2:]),
             workers=self.workers,
         )
         if split or core:
@@ -215,11 +230,14 @@ class Objects:
         """Ids in a region, objects grown."""
         with self.lock:
             _, paint = self._found
-        window = widened(region, (0, 0, self.reach, self.reach), self.shape)
-        labels = paint(window)
-        for plane in np.ndindex(labels.shape[:2]):
-            labels[plane] = close_gaps(labels[plane], self.settings.expand)
-        return labels[within(region, window)]
+        window = widened(region, self.reach, self.shape)
+        inner, dimensions = within(region, window), len(self.near)
+        images = paint(window)[inner[:-dimensions]]
+        grown = [
+            close_gaps(images[front], self.settings.expand, self.near, inner[-dimensions:])
+            for front in np.ndindex(images.shape[:-dimensions])
+        ]
+        return np.stack(grown).reshape([part.stop - part.start for part in region])
 
 
 def _probability(array, region: Region) -> np.ndarray:

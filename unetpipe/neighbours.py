@@ -39,62 +39,80 @@ def extreme_ids(
 
 def _shifts(shape, radius: float, spacing) -> Iterator[tuple[Region, Region]]:
     """Pairs of windows that lie one vector of at most that length apart, inside the image."""
-    reach = [int(radius / step) for step in spacing]
-    for offset in np.ndindex(*(2 * r + 1 for r in reach)):
-        vector = [o - r for o, r in zip(offset, reach, strict=True)]
-        length = sum((v * step) ** 2 for v, step in zip(vector, spacing, strict=True))
-        fits = all(abs(v) < size for v, size in zip(vector, shape, strict=True))
-        if 0 < length <= radius**2 and fits:
+    for vector in (step for shell in _by_distance(radius, spacing) for step in shell):
+        if all(abs(v) < size for v, size in zip(vector, shape, strict=True)):
             here = tuple(slice(max(0, -v), size - max(0, v)) for v, size in zip(vector, shape, strict=True))
             yield here, tuple(slice(w.start + v, w.stop + v) for w, v in zip(here, vector, strict=True))
 
 
-def close_gaps(labels: np.ndarray, distance: int) -> np.ndarray:
+def gap_reach(distance: int, spacing: Sequence[float]) -> list[int]:
+    """How far `close_gaps` looks along each axis, pixels."""
+    return [int((2 * distance + 1) / step) if distance else 0 for step in spacing]
+
+
+def close_gaps(
+    labels: np.ndarray, distance: int, spacing: Sequence[float] | None = None, region: Region | None = None
+) -> np.ndarray:
     """Grow objects into the background between them, without fusing them; free outlines stay.
 
     Parameters
     ----------
-    labels : (y, x) int
+    labels : (*space) int
     distance : int
-        Pixels. A pixel goes to the nearest object within `distance`, at equal distance to the
+        In the unit of the spacing. A pixel goes to the nearest object within `distance`, at equal distance to the
         lowest id, if another object is within 2 `distance` + 1: nothing farther away decides.
+    spacing : sequence of float, optional
+        Length of a step along each axis; 1 everywhere if not given.
+    region : tuple of slice, optional
+        What of the image is wanted; all of it if not given.
 
     Returns
     -------
-    (y, x) int
+    (*space) int
+        Of the region.
     """
+    region = region or tuple(slice(0, size) for size in labels.shape)
     if distance == 0 or not labels.any():
-        return labels
-    reach, none = 2 * distance + 1, np.iinfo(labels.dtype).max
-    padded = np.pad(labels, reach)
-    flat, width = padded.ravel(), padded.shape[1]
-    places = _free_pixels(padded, distance, margin=reach)
+        return labels[region]
+    spacing = spacing or (1.0,) * labels.ndim
+    none, margins = np.iinfo(labels.dtype).max, gap_reach(distance, spacing)
+    padded = np.pad(labels, [(margin, margin) for margin in margins])
+    inner = tuple(slice(part.start + margin, part.stop + margin) for part, margin in zip(region, margins, strict=True))
+    flat, pitch = padded.ravel(), np.array(padded.strides) // padded.itemsize
+    places = _free_pixels(padded, distance, spacing, inner)
     nearest = np.full(len(places), none, labels.dtype)
     lowest, highest = nearest.copy(), np.zeros_like(nearest)
-    for ring in _by_distance(reach):
-        for y, x in ring:
-            ids = flat.take(places + (y * width + x))
+    for shell in _by_distance(2 * distance + 1, spacing):
+        for step in shell:
+            ids = flat.take(places + int(np.dot(step, pitch)))
             np.maximum(highest, ids, out=highest)
             np.minimum(lowest, np.where(ids == 0, none, ids), out=lowest)
         nearest = np.where(nearest == none, lowest, nearest)
     grown = lowest < highest
     flat[places[grown]] = nearest[grown]
-    return padded[reach:-reach, reach:-reach]
+    return padded[inner]
 
 
-def _free_pixels(labels: np.ndarray, distance: int, margin: int) -> np.ndarray:
-    """Raster indices of the background within a distance of an object, but for a margin around the image."""
+def _free_pixels(labels: np.ndarray, distance: int, spacing, inner: Region) -> np.ndarray:
+    """Raster indices of the background inside that is within a distance of an object."""
     objects = labels > 0
     near = np.zeros_like(objects)
-    inside = near[margin:-margin, margin:-margin]
-    for y, x in (step for ring in _by_distance(distance) for step in ring):
-        inside |= objects[margin + y :, margin + x :][: inside.shape[0], : inside.shape[1]]
-    inside &= ~objects[margin:-margin, margin:-margin]
+    inside = near[inner]
+    for step in (step for shell in _by_distance(distance, spacing) for step in shell):
+        inside |= objects[tuple(slice(part.start + s, part.stop + s) for part, s in zip(inner, step, strict=True))]
+    inside &= ~objects[inner]
     return np.flatnonzero(near)
 
 
-def _by_distance(distance: int) -> list[list[tuple[int, int]]]:
-    """Shifts of (y, x) within a distance, those of equal length together, short ones first."""
-    steps = product(range(-distance, distance + 1), repeat=2)
-    ranked = sorted((y * y + x * x, (y, x)) for y, x in steps if 0 < y * y + x * x <= distance**2)
-    return [[step for _, step in group] for _, group in groupby(ranked, key=itemgetter(0))]
+def _by_distance(radius: float, spacing) -> list[list[tuple[int, ...]]]:
+    """Vectors of at most that length, those of equal length together, short ones first."""
+    reach = [int(radius / step) for step in spacing]
+    vectors = product(*(range(-most, most + 1) for most in reach))
+    ranked = sorted((_square(vector, spacing), vector) for vector in vectors if any(vector))
+    fitting = (pair for pair in ranked if pair[0] <= radius**2)
+    return [[vector for _, vector in shell] for _, shell in groupby(fitting, key=itemgetter(0))]
+
+
+def _square(vector, spacing) -> float:
+    """Of the length; rounded, so that the order of the axes does not tell equal ones apart."""
+    return round(sum((v * step) ** 2 for v, step in zip(vector, spacing, strict=True)), 9)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from unetpipe.device import say_uncompiled
+from unetpipe.geometry import Region, meet, shared, within
 from unetpipe.needs import block_side
 from unetpipe.network import Network, channels_last
 from unetpipe.overlap_tile import holds_tissue, read_block, volume_blocks, written
@@ -114,23 +115,33 @@ class Predictor:
         return back.flip(-1) if mirrored else back
 
 
-def predict_volume(
-    predictor: Predictor, source: Any, t: int, statistics: dict, tissue: tuple[np.ndarray, int] | None = None
+def predict_region(
+    predictor: Predictor,
+    source: Any,
+    t: int,
+    statistics: dict,
+    region: Region | None = None,
+    tissue: tuple[np.ndarray, int] | None = None,
 ) -> np.ndarray:
-    """Probabilities (K − 1, z, y, x) uint8 of a whole time point, block by block.
+    """Probabilities (K − 1, z, y, x) uint8 of a region of a time point, by the blocks of the whole.
 
     Parameters
     ----------
     source, t, statistics
         See `overlap_tile.read_block`.
+    region : (z, y, x), optional
+        All of it if not given.
     tissue : (array, level), optional
         See `overlap_tile.holds_tissue`: blocks without any are 0.
     """
+    shape = source.shape[2:]
+    region = region or tuple(slice(0, size) for size in shape)
     planes = -(-PLANES // predictor.axes[0].stride) * predictor.axes[0].stride
     side = block_side("auto", predictor.features, predictor.axes, planes, CHUNK)
-    found = np.zeros((predictor.classes - 1, *source.shape[2:]), np.uint8)
-    for block in volume_blocks(source.shape[2:], (planes, side, side), predictor.axes):
-        if tissue is None or holds_tissue(block, *tissue):
-            values = predictor(read_block(source, t, block, statistics))
-            found[(slice(None), *block.write)] = written(values, block)
+    found = np.zeros((predictor.classes - 1, *(part.stop - part.start for part in region)), np.uint8)
+    for block in volume_blocks(shape, (planes, side, side), predictor.axes):
+        if meet(block.write, region) and (tissue is None or holds_tissue(block, *tissue)):
+            values = written(predictor(read_block(source, t, block, statistics)), block)
+            both = shared(block.write, region)
+            found[(slice(None), *within(both, region))] = values[(slice(None), *within(both, block.write))]
     return found

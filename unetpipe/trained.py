@@ -13,7 +13,7 @@ from unetpipe.mask import coarse_level, look, write_mask
 from unetpipe.notes import read_notes
 from unetpipe.predict.part import predict_part
 from unetpipe.predict.publish import publish_probabilities
-from unetpipe.predictor import Predictor, predict_volume
+from unetpipe.predictor import Predictor, predict_region
 from unetpipe.readers import open_series
 from unetpipe.saved import load_network
 
@@ -141,7 +141,7 @@ class Network:
             coarse = halve(coarse, kind="image")
         given = {"contrast": contrast, "window": window, "margin": margin, "percentiles": percentiles}
         where, numbers = look(coarse, level, **_mask_settings(self.note, **given))
-        found = predict_volume(self.predictor, source, 0, numbers, (where[0], level))
+        found = predict_region(self.predictor, source, 0, numbers, tissue=(where[0], level))
         return found if len(self.predictor.axes) == 3 else found[:, 0]
 
     def _five_axes(self, image: np.ndarray) -> np.ndarray:

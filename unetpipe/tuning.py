@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from unetpipe.components import id_type
-from unetpipe.geometry import Region, blocks, relative_spacing
-from unetpipe.label import Objects, Settings
+from unetpipe.geometry import Region, blocks
+from unetpipe.label import Objects, Settings, Spacing
 from unetpipe.log import Progress
 from unetpipe.manifest import read_json
 from unetpipe.scheduling import compute
@@ -33,7 +33,7 @@ class Series(NamedTuple):
 
     probabilities: Path
     labels: Path  # folder of its labels
-    spacing: tuple[float, ...]
+    spacing: Spacing
     shard: int
 
 
@@ -102,11 +102,11 @@ def _others(now: Settings) -> Iterator[Settings]:
 
 
 def _series(results: Path, name: str) -> Iterator[Series]:
-    store = results / "images" / f"{name}.ome.zarr"
+    store, found = results / "images" / f"{name}.ome.zarr", results / "probabilities" / f"{name}.zarr"
+    note = read_attributes(found / "zarr.json")
     for entry in read_attributes(store / "zarr.json")["series"]:
-        spacing = relative_spacing(entry["pixel_size"], 3 if entry["shape"][2] > 1 else 2)
-        found = results / "probabilities" / f"{name}.zarr" / entry["path"]
-        yield Series(found, label_path(store, entry["path"], "truth").parent, spacing, entry["shard"])
+        labels = label_path(store, entry["path"], "truth").parent
+        yield Series(found / entry["path"], labels, Spacing.of(entry, note), entry["shard"])
 
 
 def _row(series: list[Series], settings: Settings, now: Settings, workers: int, progress: Progress) -> dict:
@@ -125,7 +125,7 @@ def _score(series: Series, settings: Settings, workers: int) -> Iterator[dict]:
         found = TimePoint(_painted(objects, t, workers), (0, 0)[: len(front)])
         known = partial(_one_class, TimePoint(classes, front))
         read = TimePoint(truth, front), found, known, partial(_foreground, found)
-        yield score_at_half(Compared(shape, *read, 2, series.spacing[-len(shape) :]), workers)
+        yield score_at_half(Compared(shape, *read, 2, series.spacing.image), workers)
 
 
 def _painted(objects: Objects, t: int, workers: int) -> np.ndarray:

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from unetpipe.blocks import read_lines
-from unetpipe.geometry import Region, relative_spacing
-from unetpipe.label import Objects, Settings
+from unetpipe.geometry import Region
+from unetpipe.label import Objects, Settings, Spacing
 from unetpipe.manifest import file_checksum, read_json
 from unetpipe.predict.recheck import recheck
 from unetpipe.saved import load_network
@@ -128,13 +128,13 @@ def damaged_tables(results: Path, sample: str) -> Iterator[Problem]:
 def other_objects(results: Path, sample: str, count: int) -> Iterator[Problem]:
     """Blocks of the objects that are others if they are found again."""
     image, manifest = results / "images" / f"{sample}.ome.zarr", results / "objects" / f"{sample}.json"
+    source = results / "probabilities" / f"{sample}.zarr"
     settings, random = Settings(**read_json(manifest)["settings"]), np.random.default_rng()
     entries = read_attributes(image / "zarr.json")["series"]
     for number in sorted(random.choice(len(entries), min(count, len(entries)), replace=False)):
         entry = entries[number]
-        spacing = relative_spacing(entry["pixel_size"], 3 if entry["shape"][2] > 1 else 2)
-        source = results / "probabilities" / f"{sample}.zarr" / entry["path"]
-        objects = Objects(source, entry["shard"], settings, 1, spacing)
+        spacing = Spacing.of(entry, read_attributes(source / "zarr.json"))
+        objects = Objects(source / entry["path"], entry["shard"], settings, 1, spacing)
         stored = open_array(label_path(image, entry["path"], "objects") / "0")
         for _ in range(-(-count // len(entries))):
             region = _any_block(stored.shape, stored.shards, random)
