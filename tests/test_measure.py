@@ -15,8 +15,8 @@ from scipy import ndimage
 from skimage.draw import polygon2mask
 from skimage.measure import label, regionprops_table
 
-from unetpipe import large
 from unetpipe.boxes import find_boxes, groups
+from unetpipe.grey import Counts, counted
 from unetpipe.labels_tiff import write_tiff
 from unetpipe.measure import Meaning, describe, write_measurements
 from unetpipe.outlines import feature_texts, outline
@@ -251,9 +251,9 @@ def geometries(stored):
 
 @given(seed=seeds, kind=st.sampled_from([np.uint8, np.int16, np.float32]), parts=st.integers(1, 4))
 def test_counted_values_have_the_statistics_of_all(seed, kind, parts):
-    values, counts = np.random.default_rng(seed).normal(0, 40, 50).astype(kind), large.Counts()
+    values, counts = np.random.default_rng(seed).normal(0, 40, 50).astype(kind), Counts()
     for part in np.array_split(values, parts):
-        counts.add(*large._counted(part))
+        counts.add(*counted(part))
     expected = [
         values.mean(dtype=float),
         values.std(dtype=float),

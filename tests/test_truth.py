@@ -9,7 +9,7 @@ from skimage.measure import label
 
 from unetpipe import truth
 from unetpipe.ingest import ingest
-from unetpipe.mask import Tissue, statistics, tissue
+from unetpipe.mask import Tissue, look, packed, tissue
 from unetpipe.store import open_array
 from unetpipe.truth import classes_of, write_truth
 from unetpipe.weights import border_weight, open_gaps
@@ -115,18 +115,41 @@ def test_flat_glass_is_no_tissue():
 
 def test_a_pixel_is_tissue_where_the_pixel_of_the_coarse_level_is():
     where = np.random.default_rng(0).random((2, 3, 7, 5)) > 0.5
-    found = Tissue.of(where, 2, {})
+    found = Tissue({place: packed(where[place]) for place in np.ndindex(2, 3)}, (7, 5), 2, {})
     whole = where.repeat(4, axis=2).repeat(4, axis=3)
     for region in (np.s_[0:2, 1:3, 0:27, 0:18], np.s_[1:2, 2:3, 5:14, 3:4]):
         np.testing.assert_array_equal(found.read(region), whole[region])
-    assert found.numbers == {"fraction": where.mean()}
 
 
-def test_statistics_are_those_inside():
-    pixels = np.zeros((1, 1, 1, 10, 10))
-    pixels[..., 5:] = np.arange(50).reshape(10, 5)
-    numbers = statistics(pixels, pixels[:, 0] > 0, (0, 100))
-    assert (numbers["low"], numbers["high"]) == ([1.0], [49.0])
+@pytest.mark.parametrize(("kind", "tolerance"), [(np.uint8, 1e-12), (np.int16, 1e-12), (np.float32, 1e-4)])
+@pytest.mark.parametrize("contrast", [0.3, 0])
+def test_statistics_are_those_of_the_tissue_of_all_planes(kind, tolerance, contrast):
+    random = np.random.default_rng(0)
+    pixels = random.normal(100, 1, (2, 2, 3, 90, 80))
+    pixels[:, 0, :, 20:60, 30:70] += random.normal(0, 9, (2, 3, 40, 40))
+    pixels[:, 1] = 220 - pixels[:, 0]
+    pixels = pixels.astype(kind)
+    seen = look(pixels, 0, contrast=contrast, window=9, margin=2, percentiles=(2, 97))
+    where = np.array([[seen.plane(t, z) for z in range(3)] for t in range(2)])
+    assert where.mean() == pytest.approx(seen.numbers["fraction"])
+    assert (0.1 < where.mean() < 0.5) if contrast else where.all()
+    inside = [channel[where].astype(float) for channel in np.moveaxis(pixels, 1, 0)]
+    expected = {
+        "low": [np.percentile(values, 2) for values in inside],
+        "high": [np.percentile(values, 97) for values in inside],
+        "mean": [values.mean() for values in inside],
+        "deviation": [values.std() for values in inside],
+    }
+    for name, values in expected.items():
+        np.testing.assert_allclose(seen.numbers[name], values, rtol=tolerance * (100 if name == "deviation" else 1))
+
+
+def test_statistics_are_those_of_the_whole_where_nothing_is_tissue():
+    pixels = np.arange(600, dtype=np.uint16).reshape(1, 1, 2, 15, 20)
+    nothing = np.zeros((15, 20), bool)
+    seen = look(pixels, 0, nothing, contrast=0.1, window=3, margin=0, percentiles=(0, 100))
+    assert seen.numbers["fraction"] == 0
+    assert (seen.numbers["low"], seen.numbers["high"], seen.numbers["mean"]) == ([0.0], [599.0], [299.5])
 
 
 def test_labels_over_several_files_are_one_annotation(tmp_path):

@@ -7,10 +7,10 @@ import numpy as np
 
 from unetpipe.contours import RIGHT, corners_of_part
 from unetpipe.geometry import Region, widened, within
+from unetpipe.grey import Counts, counted
 from unetpipe.shapes import EMPTY, Shapes, hull_area, moments, perimeter, row_ends
 
 RIM = 2  # pixels around a block that decide on the perimeter in it
-PENDING = 2**17  # grey values, each with its number of pixels, that wait to be added up
 
 
 class Part(NamedTuple):
@@ -43,9 +43,9 @@ def parts(labels, grey, probability, ids: Sequence[int], region: Region) -> dict
         mask = wide == number
         if mask[:, RIM - 1 :, RIM - 1 :].any():  # a block also knows the corners above and left of its first pixels
             inside = np.ascontiguousarray(mask[inner])
-            counted = [_counted(channel[inside]) for channel in values]
+            counts = [counted(channel[inside]) for channel in values]
             sums = chances[:, inside].sum(axis=1, dtype=np.int64)
-            found[number] = _part(mask, inside, counted, sums, region, labels.shape)
+            found[number] = _part(mask, inside, counts, sums, region, labels.shape)
     return found
 
 
@@ -55,15 +55,6 @@ def _with_rim(labels, region: Region) -> np.ndarray:
     window = widened(region, rims, labels.shape)
     axes = zip(within(region, window), rims, window, region, strict=True)
     return np.pad(labels[window], [(r - p.start, r - (w.stop - q.stop)) for p, r, w, q in axes])
-
-
-def _counted(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The different values and how often each is there."""
-    if values.dtype.kind in "ui" and values.dtype.itemsize <= 2:
-        least = np.iinfo(values.dtype).min
-        counts = np.bincount(values.astype(np.int64) - least)
-        return np.flatnonzero(counts) + least, counts[counts > 0]
-    return np.unique(values, return_counts=True)
 
 
 def _part(mask, inside, grey, probability, region: Region, shape) -> Part:
@@ -141,36 +132,3 @@ class Large:
         for plane in sorted(self.turns):
             turns = np.concatenate(self.turns[plane])
             yield plane, turns[np.lexsort([turns[:, 2] & RIGHT, turns[:, 1], turns[:, 0]])]
-
-
-class Counts:
-    """How many pixels have each value."""
-
-    def __init__(self) -> None:
-        self.values, self.numbers = np.empty(0), np.empty(0, np.int64)
-        self.pending: list[tuple[np.ndarray, np.ndarray]] = []
-
-    def add(self, values: np.ndarray, numbers: np.ndarray) -> None:
-        """Count some more."""
-        self.pending.append((values, numbers))
-        if sum(len(waiting) for waiting, _ in self.pending) > max(PENDING, len(self.values)):
-            self._add_up()
-
-    def _add_up(self) -> None:
-        values, numbers = (
-            np.concatenate(both) for both in zip((self.values, self.numbers), *self.pending, strict=True)
-        )
-        self.values, place = np.unique(values.astype(np.float64), return_inverse=True)
-        self.numbers, self.pending = np.zeros(len(self.values), np.int64), []
-        np.add.at(self.numbers, place, numbers)
-
-    def statistics(self, percents: Sequence[float]) -> np.ndarray:
-        """Mean, standard deviation and percentiles, by linear interpolation."""
-        self._add_up()
-        behind = np.cumsum(self.numbers)
-        mean = (self.values * self.numbers).sum() / behind[-1]
-        deviation = np.sqrt(((self.values - mean) ** 2 * self.numbers).sum() / behind[-1])
-        places = np.asarray(percents) / 100 * (behind[-1] - 1)
-        below = places.astype(np.int64)
-        low, high = (self.values[np.searchsorted(behind, rank, "right")] for rank in (below, np.ceil(places)))
-        return np.array([mean, deviation, *(low + (places - below) * (high - low))])

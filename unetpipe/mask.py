@@ -3,15 +3,17 @@
 import logging
 import zlib
 from collections.abc import Sequence
+from functools import partial
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import ndimage
 
 from unetpipe.blocks import Ledger, raise_failures
+from unetpipe.grey import Counts, counted
 from unetpipe.notes import Expected, check_image, expected_by, read_notes
 from unetpipe.pyramid import Pyramid, write_pyramids
 from unetpipe.regions import inside, read_regions
@@ -21,6 +23,7 @@ from unetpipe.store import label_path, level_shapes, open_array, publish_label, 
 
 logger = logging.getLogger(__name__)
 COARSE = 2048  # longest side of the level that is looked at as a whole, pixels
+DIGITS = 2**14  # of the fraction of a number that is counted
 
 
 def tissue(plane: np.ndarray, *, contrast: float, window: int, margin: int) -> np.ndarray:
@@ -54,32 +57,6 @@ def _local_deviation(channel: np.ndarray, window: int) -> np.ndarray:
     return np.sqrt(np.maximum(square - mean**2, 0))
 
 
-def statistics(pixels: np.ndarray, where: np.ndarray, percentiles: tuple[float, float]) -> dict:
-    """Grey values inside the tissue, once per series; of the whole where nothing is tissue.
-
-    Parameters
-    ----------
-    pixels : (t, c, z, y, x)
-    where : (t, z, y, x) bool
-    percentiles : (low, high)
-        Their grey values are what a network sees as 0 and 1.
-
-    Returns
-    -------
-    dict
-        `low`, `high`, `mean`, `deviation`: one number per channel.
-    """
-    inside = where if where.any() else np.ones_like(where)
-    values = [channel[inside] for channel in np.moveaxis(pixels, 1, 0)]
-    low, high = np.array([np.percentile(v, percentiles) for v in values]).T
-    return {
-        "low": low.tolist(),
-        "high": high.tolist(),
-        "mean": [float(v.mean()) for v in values],
-        "deviation": [float(v.std()) for v in values],
-    }
-
-
 def write_mask(
     image: str,
     output: str,
@@ -104,8 +81,8 @@ def write_mask(
         Manifest.
     contrast, window, margin
         See `tissue`; window and margin in pixels of the full resolution.
-    percentiles
-        See `statistics`.
+    percentiles : (low, high)
+        Of the grey values in the tissue: they are what a network sees as 0 and 1.
     roi : sequence of path
         GeoJSON of the regions outside of which nothing is tissue, one file for each series; none: everywhere.
     networks : sequence of path
@@ -165,32 +142,31 @@ class Tissue(NamedTuple):
     level: int  # at which it was found
     numbers: dict  # statistics, and the share of tissue
 
-    @classmethod
-    def of(cls, where: np.ndarray, level: int, numbers: dict) -> "Tissue":
-        """From the tissue of a level, (t, z, y, x) bool."""
-        planes = {place: zlib.compress(np.packbits(where[place]).tobytes(), 1) for place in np.ndindex(where.shape[:2])}
-        return cls(planes, where.shape[2:], level, {"fraction": float(where.mean()), **numbers})
-
     def read(self, region) -> np.ndarray:
         """Of a region of the full resolution, bool."""
         t, z, y, x = region
         rows, columns = (np.arange(part.start, part.stop) >> self.level for part in (y, x))
         window = rows[:, None], columns
-        return np.array([[self._plane(i, k)[window] for k in range(z.start, z.stop)] for i in range(t.start, t.stop)])
+        return np.array([[self.plane(i, k)[window] for k in range(z.start, z.stop)] for i in range(t.start, t.stop)])
 
-    def _plane(self, t: int, z: int) -> np.ndarray:
+    def plane(self, t: int, z: int) -> np.ndarray:
+        """Of a plane at the level at which it was found, bool."""
         bits = np.frombuffer(zlib.decompress(self.planes[t, z]), np.uint8)
-        return np.unpackbits(bits, count=prod(self.sides)).reshape(self.sides)
+        return np.unpackbits(bits, count=prod(self.sides)).reshape(self.sides).view(bool)
+
+
+def packed(where: np.ndarray) -> bytes:
+    """A plane (y, x) bool as `Tissue` holds it."""
+    return zlib.compress(np.packbits(where).tobytes(), 1)
 
 
 def _look(store: Path, entry: dict, regions: list | None, **settings) -> Tissue:
     """Tissue and statistics, at the finest level that is looked at as a whole."""
     level = coarse_level(entry["shape"], entry["chunk"])
-    pixels = open_array(store / entry["path"] / str(level))[...]
+    pixels = open_array(store / entry["path"] / str(level))
     y, x = entry["origin"]["steps"] if entry["origin"] else (1.0, 1.0)
     drawn = inside(regions, pixels.shape[-2:], (y * 2**level, x * 2**level)) if regions else None
-    where, numbers = look(pixels, level, drawn, **settings)
-    return Tissue.of(where, level, numbers)
+    return look(pixels, level, drawn, **settings)
 
 
 def coarse_level(shape: Sequence[int], chunk: int) -> int:
@@ -200,7 +176,7 @@ def coarse_level(shape: Sequence[int], chunk: int) -> int:
 
 
 def look(
-    pixels: np.ndarray,
+    pixels: Any,
     level: int,
     drawn: np.ndarray | None = None,
     *,
@@ -208,21 +184,50 @@ def look(
     window: int,
     margin: int,
     percentiles: tuple[float, float],
-) -> tuple[np.ndarray, dict]:
-    """Tissue (t, z, y, x) and statistics of one level (t, c, z, y, x) of an image.
+) -> Tissue:
+    """Tissue and statistics of one level of an image, plane by plane.
 
     Parameters
     ----------
+    pixels : array-like (t, c, z, y, x)
+        Anything that gives NumPy arrays when sliced.
     drawn : (y, x) bool, optional
         Where there may be tissue.
     contrast, window, margin, percentiles
         See `write_mask`.
     """
-    scaled = {"window": max(3, window >> level), "margin": margin >> level}
-    planes = np.moveaxis(pixels, 1, 2)
-    where = np.stack([[tissue(plane, contrast=contrast, **scaled) for plane in stack] for stack in planes])
-    where = where if drawn is None else where & drawn
-    return where, statistics(pixels, where, percentiles)
+    find = partial(tissue, contrast=contrast, window=max(3, window >> level), margin=margin >> level)
+    t, channels, z, *sides = pixels.shape
+    counts, planes, share = [Counts() for _ in range(channels)], {}, 0.0
+    for place in np.ndindex(t, z):
+        plane = pixels[place[0], :, place[1]]
+        where = find(plane)
+        where = where if drawn is None else where & drawn
+        planes[place], share = packed(where), share + float(where.mean()) / (t * z)
+        _count(plane, where, counts)
+    if not share:
+        for i, k in np.ndindex(t, z):
+            _count(pixels[i, :, k], np.ones(sides, bool), counts)
+    return Tissue(planes, (sides[0], sides[1]), level, {"fraction": share, **_statistics(counts, percentiles)})
+
+
+def _count(plane: np.ndarray, where: np.ndarray, counts: list[Counts]) -> None:
+    for channel, own in zip(plane, counts, strict=True):
+        own.add(*counted(few_digits(channel[where])))
+
+
+def few_digits(values: np.ndarray) -> np.ndarray:
+    """Numbers of at most 16 bits as they are; others to one part in 16,000: few of them differ."""
+    if values.dtype.itemsize <= 2:
+        return values
+    mantissa, exponent = np.frexp(values.astype(np.float32))
+    return np.ldexp(np.rint(mantissa * DIGITS) / DIGITS, exponent)
+
+
+def _statistics(counts: list[Counts], percentiles: tuple[float, float]) -> dict:
+    """Grey values of the tissue, of the whole where nothing is: one number per channel."""
+    mean, deviation, low, high = np.array([own.statistics(percentiles) for own in counts]).T.tolist()
+    return {"low": low, "high": high, "mean": mean, "deviation": deviation}
 
 
 def _pyramid(store: Path, entry: dict, seen: Tissue) -> Pyramid:

@@ -6,7 +6,7 @@ The rules carry it as a parameter and the ledgers as a part of their key, so tha
 REVISIONS = {
     "ingest": "ingest 4",
     "truth": "truth 1",
-    "mask": "mask 1",
+    "mask": "mask 2",
     "weights": "weights 3",
     "train": "train 7",
     "predict": "predict 4",

@@ -140,8 +140,9 @@ class Network:
         for _ in range(level):
             coarse = halve(coarse, kind="image")
         given = {"contrast": contrast, "window": window, "margin": margin, "percentiles": percentiles}
-        where, numbers = look(coarse, level, **_mask_settings(self.note, **given))
-        found = predict_region(self.predictor, source, 0, numbers, tissue=(where[0], level))
+        seen = look(coarse, level, **_mask_settings(self.note, **given))
+        where = np.stack([seen.plane(0, z) for z in range(source.shape[2])])
+        found = predict_region(self.predictor, source, 0, seen.numbers, tissue=(where, level))
         return found if len(self.predictor.axes) == 3 else found[:, 0]
 
     def _five_axes(self, image: np.ndarray) -> np.ndarray:
