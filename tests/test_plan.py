@@ -22,8 +22,9 @@ from unetpipe.ingest import ingest
 from unetpipe.inspection import stored
 from unetpipe.manifest import write_json
 from unetpipe.mask import write_mask
-from unetpipe.needs import WORKERS, block_side, network_axes, parameters, prediction_mb, prediction_memory
+from unetpipe.needs import Kind, block_side, network_axes, parameters, prediction_mb, prediction_memory
 from unetpipe.network import UNet
+from unetpipe.notes import kind_of, read_notes
 from unetpipe.plan import Plan, Size, make_network, table
 from unetpipe.plan.calibration import Costs
 from unetpipe.plan.lines import Line
@@ -72,7 +73,7 @@ def peak(folder, image, tissue, features, block):
     call = {"paths": paths, "store": str(folder / "p" / "zarr.json"), "sample": "s", "block": block, "threads": 2}
     done = subprocess.run([sys.executable, "-c", PEAK, json.dumps(call)], check=True, capture_output=True, text=True)
     weights = sum(tensor.numel() for tensor in network.parameters())
-    said = prediction_memory(features, weights, network.axes, block, 32, channels=1, workers=WORKERS, compiled=False)
+    said = prediction_memory(Kind(features, weights, network.axes, 1), block, 32, compiled=False)
     return 1024 * float(done.stdout), said
 
 
@@ -115,11 +116,29 @@ def test_the_papers_network_takes_blocks_of_1024():
 
 def test_the_scheduler_is_asked_for_more_at_each_attempt():
     config = yaml.safe_load(DEFAULTS.read_text())
-    first = prediction_mb(config, 1)
+    kind = Kind.of_config(config)
+    first = prediction_mb(config, kind, 1)
     assert 3000 < first < 8000
-    assert prediction_mb(config, 2) == 2 * first
+    assert prediction_mb(config, kind, 2) == 2 * first
     config["predict"]["block"] = 2048
-    assert prediction_mb(config, 1) > first
+    assert prediction_mb(config, kind, 1) > first
+
+
+def test_the_scheduler_is_asked_for_what_the_given_networks_need(tmp_path):
+    """Whatever the config would have trained."""
+    config, asked = yaml.safe_load(DEFAULTS.read_text()), []
+    kinds = {"volume": {"dimensions": 3, "depth": 2, "features": 8}, "wide": {"depth": 5, "features": 64}}
+    for name, settings in kinds.items():
+        network, paths = UNet(**settings, dropout=0.0), [str(tmp_path / f"{name}{n}.json") for n in range(2)]
+        for path in paths:
+            save_network(network, path, {"precision": "float32"})
+        one, two = (kind_of(several, read_notes(several)) for several in (paths[:1], paths))
+        weights = sum(tensor.numel() for tensor in network.parameters())
+        assert (one.features, list(one.axes)) == (settings["features"], list(network.axes))
+        assert (one.weights, two.weights) == (pytest.approx(weights, rel=0.02), 2 * one.weights)
+        asked.append([prediction_mb(config, kind, 1) for kind in (one, two)])
+    assert 7000 < asked[0][0] < 10000  # a block of 32 x 256² in 8 features, and CUDA's libraries
+    assert asked[1][1] - asked[1][0] == pytest.approx(8 * weights / 1e6, rel=0.02)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from unetpipe.geometry import Axis, unet_levels
 
@@ -29,37 +30,36 @@ def parameters(settings: dict, dimensions: int) -> int:
     return down + sum(3 * kernel * wide * wide + up * 2 * wide * wide for wide in widths[:-1])
 
 
-def prediction_memory(
-    features: int,
-    weights: int,
-    axes: Sequence[Axis],
-    block: int,
-    planes: int,
-    *,
-    channels: int,
-    workers: int,
-    compiled: bool = True,
-) -> float:
+class Kind(NamedTuple):
+    """What decides on the memory that networks take: those of an ensemble differ in their weights alone."""
+
+    features: int  # of the first level
+    weights: int  # of all of them together
+    axes: Sequence[Axis]
+    channels: int  # of the image
+
+    @classmethod
+    def of_config(cls, config: dict) -> "Kind":
+        """Of networks that are yet to be trained; a pretrained contracting path has room for 64 features."""
+        settings, dimensions = config["train"], config["dimensions"]
+        features = 64 if settings["backbone"] else settings["features"]
+        weights = max(1, settings["folds"]) * parameters(settings, dimensions)
+        return cls(features, weights, network_axes(settings, dimensions), CHANNELS)
+
+
+def prediction_memory(kind: Kind, block: int, planes: int, *, compiled: bool = True) -> float:
     """Bytes of main memory that a job of `predict_part` takes on a CPU, whatever the size of the image.
 
     Parameters
     ----------
-    features, weights : int
-        Channels of the first level, weights of all networks together.
-    axes
-        Of the network.
     block, planes : int
         See `predict.part.predict_part`.
-    channels : int
-        Of the image.
-    workers : int
-        Blocks that are held at once.
     compiled : bool
         Whether there may be blocks enough for `torch.compile`, whose compiler stays in memory.
     """
-    pixels = _pixels(axes, block, planes)
-    waiting = workers * channels * GREY * pixels
-    return PROCESS + COMPILER * compiled + 8 * weights + 4 * ACTIVATIONS * features * pixels + waiting
+    pixels = _pixels(kind.axes, block, planes)
+    waiting = WORKERS * kind.channels * GREY * pixels
+    return PROCESS + COMPILER * compiled + 8 * kind.weights + 4 * ACTIVATIONS * kind.features * pixels + waiting
 
 
 def block_side(wanted: int | str, features: int, axes: Sequence[Axis], planes: int, chunk: int) -> int:
@@ -71,7 +71,9 @@ def block_side(wanted: int | str, features: int, axes: Sequence[Axis], planes: i
     Parameters
     ----------
     wanted : int or "auto"
-    features, axes, planes
+    features, axes
+        See `Kind`.
+    planes : int
         See `prediction_memory`.
     chunk : int
         Of the store, pixels: a block is a whole number of chunks.
@@ -91,15 +93,8 @@ def _pixels(axes: Sequence[Axis], block: int, planes: int) -> int:
     return math.prod(axis.input(side) for axis, side in zip(axes, sides, strict=True))
 
 
-def prediction_mb(config: dict, attempt: int) -> int:
-    """MB to ask a scheduler for: what the config's network and block need, CUDA's libraries, and more each attempt.
-
-    A contracting path that is not the paper's is given the room of 64 features at most.
-    """
-    settings, dimensions = config["train"], config["dimensions"]
-    weights = max(1, settings["folds"]) * parameters(settings, dimensions)
-    features = 64 if settings["backbone"] or config["network"] else settings["features"]
-    axes, planes = network_axes(settings, dimensions), config["predict"]["planes"]
-    block = block_side(config["predict"]["block"], features, axes, planes, config["ingest"]["chunk"])
-    need = prediction_memory(features, weights, axes, block, planes, channels=CHANNELS, workers=WORKERS)
-    return attempt * math.ceil((need + CUDA) / 1e6)
+def prediction_mb(config: dict, kind: Kind, attempt: int) -> int:
+    """MB to ask a scheduler for: what networks and block need, CUDA's libraries, and more each attempt."""
+    planes = config["predict"]["planes"]
+    block = block_side(config["predict"]["block"], kind.features, kind.axes, planes, config["ingest"]["chunk"])
+    return attempt * math.ceil((prediction_memory(kind, block, planes) + CUDA) / 1e6)

@@ -1,10 +1,12 @@
 """What networks expect of images, as their JSON says it, without their weights."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from unetpipe.geometry import Axis
 from unetpipe.manifest import read_json
+from unetpipe.needs import Kind
 
 SCALE = 1.25  # times the pixel size of the training images that an image's may be, and the inverse
 
@@ -43,6 +45,13 @@ def _kind(note: dict) -> dict:
 def axes_of(note: dict) -> tuple[Axis, ...]:
     """Halo and valid sizes along each axis, from the JSON of a network."""
     return tuple(Axis(*axis) for axis in note["axes"])
+
+
+def kind_of(paths: Sequence[str], notes: Sequence[dict]) -> Kind:
+    """What decides on the memory that trained networks take, of their paths and JSON."""
+    arguments = notes[0]["arguments"]
+    stored = sum(Path(path).with_suffix(".safetensors").stat().st_size for path in paths)
+    return Kind(arguments["features"], stored // 4, axes_of(notes[0]), arguments["channels"])
 
 
 class Expected(NamedTuple):

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from skimage.draw import polygon2mask
 
 Polygon = list[np.ndarray]  # (points, 2) x, y of the outer ring and of the holes, pixels
 
@@ -100,8 +99,27 @@ def inside(polygons: list[Polygon], shape: tuple[int, int], steps: Sequence[floa
     """
     found = np.zeros(shape, bool)
     for rings in polygons:
-        area = np.zeros(shape, bool)
-        for ring in rings:
-            area ^= polygon2mask(shape, ring[:, ::-1] / steps - 0.5)
-        found |= area
+        scaled = [ring[:, ::-1] / steps - 0.5 for ring in rings]
+        points = np.concatenate(scaled)
+        low, high = (np.clip(np.ceil(end(axis=0)), 0, shape).astype(int) for end in (points.min, points.max))
+        window = tuple(map(slice, low, high))
+        found[window] |= _filled([ring - low for ring in scaled], tuple(high - low))
     return found
+
+
+def _filled(rings: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    """Grid points with an odd number of edges to their left, of closed rings (points, 2) of y, x.
+
+    The time is that of the rows which each edge crosses, not of pixels times corners.
+    """
+    ends = np.stack([np.concatenate(rings), np.concatenate([np.roll(ring, -1, axis=0) for ring in rings])])
+    upper, lower = np.take_along_axis(ends, np.argsort(ends[:, :, :1], axis=0, kind="stable"), axis=0)
+    first, last = (np.clip(np.ceil(side[:, 0]), 0, shape[0]).astype(int) for side in (upper, lower))
+    rows = last - first
+    edge = np.repeat(np.arange(len(rows)), rows)
+    row = np.arange(len(edge)) - np.repeat(np.cumsum(rows) - rows, rows) + first[edge]
+    (y, x), (dy, dx) = upper[edge].T, (lower - upper)[edge].T
+    column = np.clip(np.ceil(x + (row - y) * dx / dy), 0, shape[1]).astype(int)
+    turns = np.zeros((shape[0], shape[1] + 1), bool)
+    np.logical_xor.at(turns, (row, column), True)  # noqa: FBT003 - NumPy's own interface
+    return np.logical_xor.accumulate(turns, axis=1)[:, :-1]

@@ -22,16 +22,16 @@ _client: ContextVar[Any] = ContextVar("client", default=None)
 
 
 @contextmanager
-def scheduled(where: str = "threads", *, workers: int = 1, memory: int = 0) -> Iterator[None]:
+def scheduled(where: str = "threads", *, workers: int = 1, threads: int = 1, memory: int = 0) -> Iterator[None]:
     """Within it `compute` and `compute_each` compute there.
 
     Parameters
     ----------
     where : str
-        "threads": here. "local": in processes of one thread each, of this machine. "tcp://…" or "tls://…": by the
-        workers of that scheduler, which see the same files under the same paths and have the same packages.
-    workers : int
-        Processes, where they are local.
+        "threads": here. "local": in processes of this machine. "tcp://…" or "tls://…": by the workers of that
+        scheduler, which see the same files under the same paths and have the same packages.
+    workers, threads : int
+        Processes, where they are local, and threads of each.
     memory : int
         MB of all of them; 0: what the machine has.
 
@@ -50,7 +50,7 @@ def scheduled(where: str = "threads", *, workers: int = 1, memory: int = 0) -> I
     from distributed import Client  # noqa: PLC0415 - takes half a second, and most jobs need none
 
     with ExitStack() as stack:
-        address = stack.enter_context(_processes(workers, memory)) if where == "local" else where
+        address = stack.enter_context(_processes(workers, threads, memory)) if where == "local" else where
         try:
             client = stack.enter_context(Client(address, timeout=PATIENCE, set_as_default=False))
         except (OSError, TimeoutError) as error:
@@ -67,14 +67,14 @@ def scheduled(where: str = "threads", *, workers: int = 1, memory: int = 0) -> I
             _client.reset(before)
 
 
-def _processes(workers: int, memory: int) -> Any:
+def _processes(workers: int, threads: int, memory: int) -> Any:
     """A scheduler and its workers as processes of their own, which do not import the script that started them."""
     from distributed.deploy.subprocess import SubprocessCluster  # noqa: PLC0415 - likewise
 
     limit = f"{memory // workers}MB" if memory else "auto"
     return SubprocessCluster(
         n_workers=workers,
-        threads_per_worker=1,
+        threads_per_worker=threads,
         dashboard_address=None,  # type: ignore[arg-type]  # its documentation allows None
         scheduler_kwargs={"idle_timeout": ORPHANED},
         worker_kwargs={"memory_limit": limit, "death_timeout": PATIENCE, "dashboard": False},

@@ -11,7 +11,7 @@ import torch
 from unetpipe.config import listed
 from unetpipe.fitting import step_memory, wanted_tiles
 from unetpipe.geometry import tile_sides
-from unetpipe.needs import PROCESS, WORKERS, block_side, prediction_memory
+from unetpipe.needs import PROCESS, Kind, block_side, prediction_memory
 from unetpipe.network import Network, UNet
 from unetpipe.overlap_tile import volume_blocks
 from unetpipe.plan.calibration import Costs
@@ -152,9 +152,8 @@ class Plan:
         calls, whole = self._calls(size)
         arguments, predict = self.network.arguments, self.config["predict"]
         weights = self.networks * sum(tensor.numel() for tensor in self.network.parameters())
-        held = {"channels": arguments["channels"], "workers": WORKERS}
-        sides = predict["block"], predict["planes"]
-        memory = prediction_memory(arguments["features"], weights, self.network.axes, *sides, **held)
+        kind = Kind(arguments["features"], weights, self.network.axes, arguments["channels"])
+        memory = prediction_memory(kind, predict["block"], predict["planes"])
         seconds = whole * costs.call * predict["views"] * self.networks + sample.parts * costs.heavy_start + costs.start
         disk = size.pixels * (arguments["classes"] - 1)
         return Line(sample.name, "predict", sample.parts + 1, f"{calls} blocks at most", memory, disk, seconds)

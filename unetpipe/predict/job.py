@@ -93,11 +93,18 @@ def units_with_tissue(job: Job, every: list[Unit]) -> list[tuple[Unit, bool]]:
 def _hold_tissue(job: Job, mine: list[Unit]) -> list[bool]:
     """For the blocks of one series."""
     number = mine[0].number
-    seen = job.statistics[number]
+    seen, held = job.statistics[number], list[bool]()
     if seen["fraction"] == 1:
         return [True] * len(mine)
-    tissue = open_array(label_path(job.images, job.entries[number]["path"], "tissue") / str(seen["level"]))[...]
-    return [holds_tissue(unit.block, tissue[unit.t], seen["level"]) for unit in mine]
+    tissue = open_array(label_path(job.images, job.entries[number]["path"], "tissue") / str(seen["level"]))
+    for (t, z), several in groupby(mine, lambda unit: (unit.t, unit.block.write[0])):
+        planes = tissue[t, z].any(axis=0, keepdims=True)
+        held += [holds_tissue(_of_one_plane(unit.block), planes, seen["level"]) for unit in several]
+    return held
+
+
+def _of_one_plane(block: Block) -> Block:
+    return block._replace(write=(slice(0, 1), *block.write[1:]))
 
 
 def worth_compiling(job: Job, seen: list[Unit]) -> bool:

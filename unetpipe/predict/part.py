@@ -5,7 +5,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from unetpipe.device import choose_device, choose_precision
 from unetpipe.geometry import Region
 from unetpipe.gpus import granted
 from unetpipe.manifest import array_digest, digest
-from unetpipe.needs import WORKERS, prediction_memory
+from unetpipe.needs import WORKERS, Kind, prediction_memory
 from unetpipe.overlap_tile import read_block, written
 from unetpipe.predict.job import Job, Unit, open_job, seam_name, seams, units, units_with_tissue, worth_compiling
 from unetpipe.predictor import Predictor
@@ -132,14 +132,16 @@ class Networks:
         return self.ready()(grey_CZYX, rare=rare)
 
 
-@lru_cache(maxsize=1)  # a process of a cluster keeps what it compiled until other networks come
-def _kept(token: str) -> dict[str, Networks]:  # noqa: ARG001 - one for each token
-    return {}
+_known_lock, _latest = Lock(), dict[str, Networks]()
 
 
 def _known(token: str, *arguments: Any) -> Networks:
-    """The same object whenever the same networks reach this process."""
-    return _kept(token).setdefault(token, Networks(*arguments))
+    """The same object whenever the same networks reach this process, which keeps it until others come."""
+    with _known_lock:
+        if token not in _latest:
+            _latest.clear()
+            _latest[token] = Networks(*arguments)
+        return _latest[token]
 
 
 def make_predictor(job: Job, networks: Sequence[str], seen: list[Unit], place: torch.device) -> Predictor:
@@ -218,8 +220,8 @@ def _say_needs(job: Job, weights: int, *, compiled: bool) -> None:
     sides = (job.planes, job.block, job.block)[-len(job.axes) :]
     more = np.prod([axis.input(side) / side for axis, side in zip(job.axes, sides, strict=True)])
     features, channels = (job.networks[0]["arguments"][name] for name in ("features", "channels"))
-    held = {"channels": channels, "workers": WORKERS}
-    memory = prediction_memory(features, weights, job.axes, job.block, job.planes, compiled=compiled, **held)
+    kind = Kind(features, weights, job.axes, channels)
+    memory = prediction_memory(kind, job.block, job.planes, compiled=compiled)
     halos = " x ".join(str(axis.halo) for axis in job.axes)
     logger.info(
         "the network's receptive field reaches %s pixels: %.2f times the pixels of a block are read", halos, more

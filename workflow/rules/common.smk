@@ -7,7 +7,8 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from unetpipe.config import listed, load_project, read_changes
-from unetpipe.needs import prediction_mb
+from unetpipe.needs import Kind, prediction_mb
+from unetpipe.notes import kind_of, read_notes
 from unetpipe.revisions import REVISIONS
 
 given = workflow.overwrite_configfiles
@@ -49,6 +50,7 @@ if set(GIVEN) & set(TRAINED):
         f"config: network names {GIVEN[0]}, which this run would train; copy its folder elsewhere first"
     )
 NETWORKS = GIVEN or TRAINED
+KIND = kind_of(GIVEN, read_notes(GIVEN)) if GIVEN else Kind.of_config(config)
 
 IMAGE = "results/images/{sample}.ome.zarr/zarr.json"
 TRUTH = "results/truth/{sample}.json"

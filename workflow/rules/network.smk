@@ -47,7 +47,7 @@ rule predict_part:
     threads: 8
     resources:
         gpu=1,
-        mem_mb=lambda wildcards, attempt: prediction_mb(config, attempt),
+        mem_mb=lambda wildcards, attempt: prediction_mb(config, KIND, attempt),
         runtime=480,
     params:
         args=part_settings,
