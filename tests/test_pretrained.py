@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from scenes import prepare
 
 from unetpipe.geometry import Axis
@@ -107,6 +107,27 @@ def test_other_files_are_refused(tmp_path, name, kind):
     (tmp_path / "model.pth").touch()
     with pytest.raises(kind, match=r"train\.pretrained"):
         find_weights("test_resnet", str(tmp_path / name))
+
+
+def damaged(content, kind):
+    """Weights as a file may hold them that is not what was meant."""
+    if kind == "prefixed":
+        return {f"model.{name}": tensor for name, tensor in content.items()}
+    if kind == "other shape":
+        return {name: tensor[..., :1].contiguous() if tensor.ndim == 4 else tensor for name, tensor in content.items()}
+    return {name: tensor for name, tensor in content.items() if not name.startswith("layer2.")}
+
+
+@pytest.mark.parametrize("kind", ["prefixed", "other shape", "some missing", "cut"])
+def test_weights_of_something_else_are_refused(tmp_path, weights, kind):
+    """Taken for its own, timm would begin with random numbers, and say no more than a warning."""
+    path = tmp_path / "model.safetensors"
+    save_file(damaged(load_file(weights), kind), path)
+    if kind == "cut":
+        path.write_bytes(weights.read_bytes()[:-100])
+    message = "no whole safetensors file" if kind == "cut" else r"holds no weights of test_resnet: .* first; take the"
+    with pytest.raises(ValueError, match=message):
+        PretrainedUNet(backbone="test_resnet", depth=3, weights=path)
 
 
 def test_it_trains_and_predicts_without_seams(tmp_path, weights):

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
@@ -143,8 +144,29 @@ def _features_of(backbone: str, channels: int, depth: int, weights: Path | None)
         raise ValueError(
             f"{backbone} gives features of strides {every}; a depth of {depth} needs rising ones below 2^depth"
         )
-    source = {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": load_file(weights)}} if weights else {}
+    stored = _read_weights(backbone, weights) if weights else None
+    source = {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": stored}} if stored else {}
     return timm.create_model(backbone, features_only=True, out_indices=used, in_chans=channels, **source)
+
+
+def _read_weights(backbone: str, path: Path) -> dict[str, torch.Tensor]:
+    """All that the model has but its classifier; timm would take what fits and leave the rest random."""
+    try:
+        stored = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"train.pretrained: {path} is no whole safetensors file ({error}); copy it again") from error
+    wanted = import_timm().create_model(backbone, num_classes=0).state_dict()
+    unfit = [
+        name
+        for name, tensor in wanted.items()
+        if not name.endswith("num_batches_tracked") and (name not in stored or stored[name].shape != tensor.shape)
+    ]
+    if unfit:
+        raise ValueError(
+            f"train.pretrained: {path} holds no weights of {backbone}: {len(unfit)} of its {len(wanted)} tensors are "
+            f"missing or of another shape, {unfit[0]} the first; take the model.safetensors that timm has for it"
+        )
+    return stored
 
 
 @torch.inference_mode()
