@@ -53,7 +53,7 @@ def equal(a, b):
     return all(torch.equal(a[name], b[name]) for name in b)
 
 
-@pytest.mark.parametrize("metric", ["f1", "pixel_error"])
+@pytest.mark.parametrize("metric", ["f1", "pixel_error", "rand"])
 def test_a_network_is_scored_as_by_the_stages_after_training(made, tmp_path, metric):
     sample = prepare(tmp_path / "one", [(70, 80)], seed=7)
     run([made[0], sample], tmp_path, validations=1, metric=metric, **LEARN)
@@ -194,7 +194,7 @@ def test_images_of_other_channels_are_refused(made, tmp_path, monkeypatch):
     broken = list_seen([made[1]["image"]], [read_json(made[1]["tissue"])])
     broken = [seen._replace(image={**seen.image, "channels": ["a", "b"]}) for seen in broken]
     monkeypatch.setattr("unetpipe.train.setup.list_seen", lambda *_: broken)
-    with pytest.raises(ValueError, match="image 00 of split val has 2 channels, those of train have 1"):
+    with pytest.raises(ValueError, match="image 00 has 2 channels, 00, the first to train on, 1"):
         run(made, tmp_path)
 
 

@@ -51,6 +51,23 @@ def test_it_is_no_less_than_the_best_warping_and_no_more_than_all_pixels(seed):
     assert best <= own <= (truth != found).mean()
 
 
+@given(seed=st.integers(0, 1000), density=st.floats(0.3, 0.7), width=st.sampled_from([40, 130]))
+@settings(max_examples=20)
+def test_passing_by_what_has_not_changed_changes_nothing(seed, density, width):
+    """The definition: whole sweeps in raster order until one flips nothing."""
+    random = np.random.default_rng(seed)
+    smooth = [ndimage.gaussian_filter(random.random((20, width)), 1.5) for _ in range(2)]
+    truth, found = (part > np.quantile(part, density) for part in smooth)
+    warped, target, simple, changed = np.pad(truth, 1), np.pad(found, 1), simple_points(), True
+    while changed:
+        changed = False
+        for y, x in np.argwhere(warped != target):
+            bits = [warped[y + dy, x + dx] << k for k, (dy, dx) in enumerate(AROUND)]
+            if warped[y, x] != target[y, x] and simple[sum(map(int, bits))]:
+                warped[y, x], changed = target[y, x], True
+    assert warping_error(truth, found) == (warped != target).sum() / truth.size
+
+
 def test_a_moved_border_costs_nothing():
     truth, found = np.zeros((2, 30, 30), bool)
     truth[5:15, 5:15], found[6:17, 4:14] = True, True

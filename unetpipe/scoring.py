@@ -69,15 +69,13 @@ class Part(NamedTuple):
     seams: Pairs  # objects at the seams: 0 true ones, 1 found ones
 
 
-def count_region(image: Compared, region: Region, *, borders: bool) -> Part:
+def count_region(image: Compared, region: Region, *, borders: bool, thin: bool) -> Part:
     """Count what is in one region."""
     truth, found, classes = (read(region) for read in (image.truth, image.found, image.classes))
     known = classes != IGNORED
-    inside = known & (truth > 0)
-    closed = thinned(image.found, image.shape, region, inside, image.spacing) if inside.any() else found
     return Part(
         Pairs.of(truth, found, known),
-        Pairs.of(truth, closed, inside),
+        _outlined(image, region, truth, known & (truth > 0)) if thin else NONE,
         Pairs.of(classes, image.found_classes(region), known),
         Pairs.of(found, known.astype(np.uint8), found > 0),
         _borders(image, region, known) if borders else (),
@@ -86,6 +84,12 @@ def count_region(image: Compared, region: Region, *, borders: bool) -> Part:
 
 
 NONE = Pairs(*np.zeros((3, 0), np.int64))
+
+
+def _outlined(image: Compared, region: Region, truth: np.ndarray, inside: np.ndarray) -> Pairs:
+    if not inside.any():
+        return NONE
+    return Pairs.of(truth, thinned(image.found, image.shape, region, inside, image.spacing), inside)
 
 
 def _borders(image: Compared, region: Region, known: np.ndarray) -> tuple[Apart, Apart]:
@@ -111,7 +115,12 @@ def _at_seams(image: Compared, region: Region, truth: np.ndarray, found: np.ndar
 
 
 def score(
-    image: Compared, *, thresholds: Sequence[float] = THRESHOLDS, borders: bool = True, workers: int = 1
+    image: Compared,
+    *,
+    thresholds: Sequence[float] = THRESHOLDS,
+    borders: bool = True,
+    thin: bool = True,
+    workers: int = 1,
 ) -> dict[str, float]:
     """What `totals.pooled` needs to know of an image.
 
@@ -121,19 +130,21 @@ def score(
         Least intersections over union of a matched pair.
     borders : bool
         Whether to look for the distances of borders, and in planes that are not too large for the warping error, too.
+    thin : bool
+        Whether to thin the borders of found objects, which Rand and information scores need: long where few are found.
     workers : int
         Threads; each holds one block with its surroundings.
     """
     sides = PLANE if len(image.shape) == 2 else VOLUME
     regions = [block.write for block in blocks(image.shape, sides)]
-    parts: tuple[Part, ...] = compute(partial(count_region, image, borders=borders), regions, workers)
+    parts: tuple[Part, ...] = compute(partial(count_region, image, borders=borders, thin=thin), regions, workers)
     objects, outlined, classes, known, seams = (Pairs.add(getattr(part, name) for part in parts) for name in COUNTED)
     table = _judged(objects, known)
     figures = {"truths": len(table.truth), "objects": len(table.found), "covered": mean_iou(table) * len(table.truth)}
     for threshold in thresholds:
         pairs = matches(table, threshold)
         figures |= {f"matched {threshold}": len(pairs), f"overlap {threshold}": table.iou[pairs].sum()}
-    figures |= rand_and_information(outlined)
+    figures |= rand_and_information(outlined) if thin else {}
     figures["rand_error"] = 1 - rand_and_information(objects)["rand"]
     figures |= _class_figures(classes, image.kinds)
     if borders:
@@ -145,9 +156,9 @@ def score(
     return figures
 
 
-def score_at_half(image: Compared, workers: int = 1) -> dict[str, float]:
+def score_at_half(image: Compared, workers: int = 1, *, thin: bool = True) -> dict[str, float]:
     """What choosing between settings needs to know: objects match at an intersection over union of 0.5."""
-    return score(image, thresholds=THRESHOLDS[:1], borders=False, workers=workers)
+    return score(image, thresholds=THRESHOLDS[:1], borders=False, thin=thin, workers=workers)
 
 
 def _judged(objects: Pairs, known: Pairs) -> Overlaps:

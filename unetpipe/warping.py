@@ -9,6 +9,7 @@ from scipy import ndimage
 
 compiled: Any = njit(nogil=True, cache=True)
 AROUND = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))
+STRIP = 64  # pixels of a row that are looked at, or passed by, together
 CENTRE = np.zeros((3, 3), bool)
 CENTRE[1, 1] = True
 CROSS, SQUARE = ndimage.generate_binary_structure(2, 1), ndimage.generate_binary_structure(2, 2)
@@ -51,17 +52,26 @@ def simple_points() -> np.ndarray:
 
 @compiled
 def _warp(warped, target, free, simple):
-    """Flip pixels, not those of the margin, until none that differs is simple."""
-    changed = True
+    """Flip pixels, not those of the margin, until none that differs is simple.
+
+    A sweep in raster order passes by strips of rows around which nothing has changed since they were looked at.
+    """
+    height, width = warped.shape
+    due, changed = np.ones((height, width // STRIP + 1), np.bool_), True
     while changed:
         changed = False
-        for y in range(1, warped.shape[0] - 1):
-            for x in range(1, warped.shape[1] - 1):
-                if free[y, x] and warped[y, x] != target[y, x]:
-                    number = 0
-                    for bit in range(8):
-                        dy, dx = AROUND[bit]
-                        number |= int(warped[y + dy, x + dx]) << bit
-                    if simple[number]:
-                        warped[y, x] = target[y, x]
-                        changed = True
+        for y in range(1, height - 1):
+            for strip in range(due.shape[1]):
+                if not due[y, strip]:
+                    continue
+                due[y, strip] = False
+                for x in range(max(1, strip * STRIP), min((strip + 1) * STRIP, width - 1)):
+                    if free[y, x] and warped[y, x] != target[y, x]:
+                        number = 0
+                        for bit in range(8):
+                            dy, dx = AROUND[bit]
+                            number |= int(warped[y + dy, x + dx]) << bit
+                        if simple[number]:
+                            warped[y, x] = target[y, x]
+                            due[y - 1 : y + 2, (x - 1) // STRIP : (x + 1) // STRIP + 1] = True
+                            changed = True

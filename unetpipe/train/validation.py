@@ -22,6 +22,7 @@ from unetpipe.store import IGNORED, label_path, open_array, read_attributes
 from unetpipe.totals import overall
 
 METRICS = {"f1": 1, "ap": 1, "mean_iou": 1, "rand": 1, "information": 1, "pixel_error": -1}  # -1: less is better
+THINNED = {"rand", "information"}  # that need thin borders
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 
 
@@ -96,7 +97,8 @@ class Validation:
         least = sizes.min() / 2 if len(ids) else 0
         for threshold in THRESHOLDS:
             objects = find_objects(found > 255 * threshold, least, self.expand, spacing)
-            yield {"threshold": threshold, **score_at_half(Compared.of(truth, objects, classes))}
+            compared = Compared.of(truth, objects, classes)
+            yield {"threshold": threshold, **score_at_half(compared, thin=self.metric in THINNED)}
 
 
 def annotated_parts(seen: Seen) -> list[Region]:
