@@ -10,6 +10,7 @@ import pytest
 from dask.callbacks import Callback
 
 from unetpipe.blocks import Done, Ledger, Stage, Task, raise_failures, run
+from unetpipe.manifest import file_checksum
 
 
 def writer(path, text, calls):
@@ -115,6 +116,16 @@ def test_a_part_believes_the_others(tmp_path):
     write(tmp_path, "key", "ab", calls, part="0")
     write(tmp_path, "key", "abc", calls, part="1")
     assert sorted(calls) == ["a", "b", "c"]
+
+
+def test_a_part_reads_no_shards_but_its_own_and_forgets_none(tmp_path, monkeypatch):
+    """The others were its own when there were fewer parts."""
+    write(tmp_path, "key", "abcd", [], part="0")
+    read, calls = [], []
+    monkeypatch.setattr("unetpipe.blocks.file_checksum", lambda path: read.append(path.name) or file_checksum(path))
+    write(tmp_path, "key", "ae", calls, part="0", among={"0 a", "0 e"})
+    assert (calls, sorted(read)) == (["e"], ["a", "e"])
+    assert sorted(Ledger(tmp_path, "stage", "key").finished) == ["0 a", "0 b", "0 c", "0 d", "0 e"]
 
 
 def test_a_line_that_holds_is_believed_whatever_another_part_says(tmp_path):

@@ -7,7 +7,7 @@ import os
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from io import SEEK_END, FileIO
@@ -110,6 +110,8 @@ class Ledger:
     part : str
         Name of this writer; each part appends to a file of its own, locked until the ledger is left as a context, and
         reads those of all.
+    among : container of str, optional
+        Names of the blocks that this writer asks for, whose shards are checked; those of all if not given.
 
     Raises
     ------
@@ -117,8 +119,8 @@ class Ledger:
         If another process writes the same part.
     """
 
-    def __init__(self, store, stage: str, key, *, part: str = "all"):
-        self.store, self.key = Path(store), digest(key)
+    def __init__(self, store, stage: str, key, *, part: str = "all", among: Container[str] | None = None):
+        self.store, self.key, self.among = Path(store), digest(key), among
         self.folder = self.store / ".ledger" / stage
         self.path = self.folder / f"{part}.jsonl"
         self.opened = ExitStack()
@@ -126,7 +128,7 @@ class Ledger:
         self.opened.enter_context(held(self.folder / f"{part}.lock"))
         noted = self._noted()
         self.noted = {entry["name"] for entry in noted}
-        self.finished = {entry["name"]: entry for entry in noted if self._holds(entry)}
+        self.finished = {entry["name"]: entry for entry in noted if self._asked(entry) and self._holds(entry)}
 
     def __enter__(self) -> Self:
         return self
@@ -144,15 +146,20 @@ class Ledger:
         paths = sorted(self.folder.glob("[!.]*.jsonl"))
         return [line for path in paths for line in self._lines(path)]
 
+    def _asked(self, entry: dict) -> bool:
+        return self.among is None or entry["name"] in self.among
+
     def _holds(self, entry: dict) -> bool:
         return all(_checksum(self.store / path) == sum_ for path, sum_ in entry["shards"].items())
 
     def begin(self) -> FileIO:
-        """Begin the own file anew with what still holds; a run that finishes no block leaves the old one.
+        """Begin the own file anew with what still holds, or was not asked for.
 
-        By rename, so that whatever happens here no finished block is forgotten.
+        By rename, so that whatever happens here no finished block is forgotten; a run that finishes none leaves the
+        old one.
         """
-        own = [line for line in self._lines(self.path) if self.finished.get(line["name"]) == line]
+        every = self._lines(self.path)
+        own = [line for line in every if not self._asked(line) or self.finished.get(line["name"]) == line]
         lines = [{"key": self.key}, *{line["name"]: line for line in own}.values()]
         write_bytes(self.path, b"".join(map(_line, lines)))
         self.file = self.opened.enter_context(FileIO(self.path, "a"))

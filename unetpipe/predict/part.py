@@ -76,14 +76,15 @@ def predict_part(
     """
     torch.set_num_threads(threads)
     job = open_job(image, tissue, networks, sample=sample, block=block, planes=planes, views=views)
-    with Ledger(Path(store).parent, "predict", job.key, part=str(part)) as ledger:
+    every = units_with_tissue(job, units(job))
+    seen = [unit for unit, holds in every if holds]
+    mine = every[part::parts]
+    names = {unit.name for unit, _ in mine}
+    checks = [check for check in seams(job, seen) if check[0].name in names]
+    names |= {seam_name(check) for check in checks}
+    with Ledger(Path(store).parent, "predict", job.key, part=str(part), among=names) as ledger:
         failures: dict[str, Exception] = {}
-        every = units_with_tissue(job, units(job))
-        seen = [unit for unit, holds in every if holds]
-        mine = every[part::parts]
-        names = {unit.name for unit, _ in mine}
-        checks = [check for check in seams(job, seen) if check[0].name in names]
-        if (names | {seam_name(check) for check in checks}) - ledger.finished.keys():
+        if names - ledger.finished.keys():
             with nullcontext([device]) if elsewhere() else granted(device) as (place,):
                 network = Networks(partial(make_predictor, job, networks, seen), place, threads)
                 if not elsewhere():
