@@ -93,6 +93,50 @@ def test_volumes_and_channels_have_their_axes(tmp_path):
         colours.predict(np.zeros((40, 50)))
 
 
+@pytest.mark.parametrize(
+    ("pixel", "says"),
+    [(np.nan, r"pixel \(0, 0, 0, 3, 4\) \(t, c, z, y, x\) is nan"), (np.inf, r"\(0, 0, 0, 3, 4\) .* is inf")],
+)
+def test_arrays_are_refused_as_the_workflow_refuses_them(slide, tmp_path, pixel, says):
+    network, pixels = Network(save(tmp_path / "n.json")), slide["pixels"].astype(np.float32)
+    pixels[3, 4] = pixel
+    with pytest.raises(ValueError, match=says):
+        network.predict(pixels)
+    with pytest.raises(ValueError, match=r"shape \(0, 5\) does not fit"):
+        network.predict(pixels[:0, :5])
+
+
+def test_a_mask_is_an_image_of_0_and_1(slide, tmp_path):
+    network, mask = Network(save(tmp_path / "n.json")), slide["pixels"] > 100
+    np.testing.assert_array_equal(network.predict(mask), network.predict(mask.astype(np.uint8)))
+
+
+def test_the_channels_of_the_training_images_are_taken_in_their_order(slide, tmp_path):
+    """By their names; those that have none are told by hand."""
+    channels = np.stack([slide["pixels"], 255 - slide["pixels"], slide["pixels"][::-1]])
+    tifffile.imwrite(
+        tmp_path / "c.ome.tif", channels, metadata={"axes": "CYX", "Channel": {"Name": ["DAPI", "dark", "GFP"]}}
+    )
+    tifffile.imwrite(tmp_path / "plain.tif", channels, photometric="minisblack", planarconfig="separate")
+    torch.manual_seed(3)
+    note = {"precision": "float32", "percentiles": [1, 99], "channels": ["GFP", "DAPI"]}
+    save_network(UNet(channels=2, features=4, depth=2, dropout=0.0), tmp_path / "n.json", note)
+    expected = Network(tmp_path / "n.json").predict(channels[[2, 0]])[:, None]
+    for name, more in (("c.ome.tif", []), ("plain.tif", ["--channels", "2,0"])):
+        call = ["predict", str(tmp_path / "n.json"), str(tmp_path / name), str(tmp_path / name[:-4]), "--threads", "2"]
+        main([*call, *more])
+        stored = open_array(tmp_path / name[:-4] / "probabilities.zarr" / "0")[0]
+        assert np.abs(stored.astype(int) - expected).max() <= ROUNDING
+    with pytest.raises(SystemExit, match=r"has 3 channels, network .* was trained on 2; choose 2 of 0, 1, 2 in"):
+        main(["predict", str(tmp_path / "n.json"), str(tmp_path / "plain.tif"), str(tmp_path / "out")])
+
+
+def test_a_block_that_the_store_could_not_hold_is_refused(slide, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["predict", "n.json", str(slide["source"]), str(tmp_path / "out"), "--block", "100"])
+    assert "'100' is neither auto nor a multiple of 256" in capsys.readouterr().err
+
+
 def test_one_file_from_the_command_line(slide, tmp_path, capsys):
     networks = [save(tmp_path / name) for name in ("a.json", "b.json")]
     main(["predict", *networks, str(slide["source"]), str(tmp_path / "out"), "--threads", "2"])

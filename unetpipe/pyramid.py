@@ -89,7 +89,7 @@ def _blocks(pyramid: Pyramid, level: int) -> Iterator[tuple[str, Region]]:
 
 def _write(arrays: list, read, kind: str, region: Region) -> Done:
     values = np.ascontiguousarray(read(region), dtype=arrays[0].dtype)
-    _refuse_no_numbers(values, region)
+    refuse_no_numbers(values, region)
     files = write_region(arrays[0], region, values)
     if arrays[1:]:
         *front, y, x = region
@@ -98,11 +98,11 @@ def _write(arrays: list, read, kind: str, region: Region) -> Done:
     return Done(files, array_digest(values))
 
 
-def _refuse_no_numbers(values: np.ndarray, region: Region) -> None:
+def refuse_no_numbers(values: np.ndarray, region: Region | None = None) -> None:
     """One NaN would make all grey values of its series NaN, without a word."""
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         first = np.argwhere(~np.isfinite(values))[0]
-        place = tuple((first + [part.start for part in region]).tolist())
+        place = tuple((first + ([part.start for part in region] if region else 0)).tolist())
         raise ValueError(f"pixel {place} (t, c, z, y, x) is {values[tuple(first)]}; save the image with numbers alone")
 
 

@@ -14,7 +14,9 @@ from unetpipe.notes import read_notes
 from unetpipe.predict.part import predict_part
 from unetpipe.predict.publish import publish_probabilities
 from unetpipe.predictor import Predictor, predict_region
+from unetpipe.pyramid import refuse_no_numbers
 from unetpipe.readers import open_series
+from unetpipe.readers.series import Series
 from unetpipe.saved import load_network
 
 CHUNK = 256  # of the stores, which decides how far a pyramid goes
@@ -26,6 +28,7 @@ def predict_file(
     folder: str | Path,
     *,
     inside: str = "",
+    channels: list[str | int] | None = None,
     contrast: float | None = None,
     block: int | str = "auto",
     planes: int = 32,
@@ -46,6 +49,8 @@ def predict_file(
         For `image.ome.zarr`, `tissue.json` and `probabilities.zarr`.
     inside : str
         Array or group inside the file, see `readers.open_series`.
+    channels
+        See `readers.chosen.chosen`; those of the training images, where the file names them all, if not given.
     contrast
         See `mask.write_mask`; that of the training if not given.
     block, planes, views, device, threads
@@ -60,9 +65,10 @@ def predict_file(
     note = read_notes(paths)[0]
     inputs = (str(store / "zarr.json"), str(tissue), paths)
     learnt = note.get("pixel_size")
-    known = all(series.pixel_size for series in open_series(image, inside))
-    resample = learnt[1] if learnt and known else None
-    ingest([str(image)], inputs[0], sample=name, inside=inside, resample=resample, workers=threads)
+    every = open_series(image, inside)
+    resample = learnt[1] if learnt and all(series.pixel_size for series in every) else None
+    chosen: dict[str, Any] = {"sample": name, "inside": inside, "channels": channels or _learnt_channels(note, every)}
+    ingest([str(image)], inputs[0], resample=resample, workers=threads, **chosen)
     write_mask(inputs[0], inputs[1], sample=name, **_mask_settings(note, contrast=contrast), workers=threads)
     root_file = str(found / "zarr.json")
     predict_part(
@@ -78,6 +84,13 @@ def predict_file(
     )
     publish_probabilities(*inputs, root_file, sample=name, block=block, planes=planes, views=views)
     return found
+
+
+def _learnt_channels(note: dict, every: Sequence[Series]) -> list[str | int] | None:
+    """Those of the training images, if they have names, and each series has channels of all of them."""
+    names: list[str | int] = [name for name in note.get("channels", []) if not name.isdecimal()]
+    whole = len(names) == note["arguments"]["channels"]
+    return names if whole and all({*names} <= {*series.channels} for series in every) else None
 
 
 def _mask_settings(note: dict, **given) -> dict[str, Any]:
@@ -132,9 +145,10 @@ class Network:
         Raises
         ------
         ValueError
-            If the image has another number of axes or channels than the network.
+            If the image has another number of axes or channels than the network, no pixel, or one that is no number.
         """
         source = self._five_axes(np.asarray(image))
+        refuse_no_numbers(source)
         level = coarse_level(source.shape, CHUNK)
         coarse = source
         for _ in range(level):
@@ -146,10 +160,11 @@ class Network:
         return found if len(self.predictor.axes) == 3 else found[:, 0]
 
     def _five_axes(self, image: np.ndarray) -> np.ndarray:
-        """The image as (t, c, z, y, x)."""
+        """The image as (t, c, z, y, x); of a mask its pixels as 0 and 1."""
         channels, space = self.note["arguments"]["channels"], len(self.predictor.axes)
-        with_channels = image[None] if image.ndim == space and channels == 1 else image
-        if with_channels.ndim != space + 1 or len(with_channels) != channels:
+        plain = image.view(np.uint8) if image.dtype == bool else image
+        with_channels = plain[None] if plain.ndim == space and channels == 1 else plain
+        if with_channels.ndim != space + 1 or len(with_channels) != channels or not plain.size:
             axes = "(y, x)" if space == 2 else "(z, y, x)"
             raise ValueError(
                 f"an image of shape {image.shape} does not fit: the network sees {channels} channels of {axes}; "

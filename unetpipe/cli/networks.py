@@ -1,5 +1,6 @@
 """Commands for a network outside the workflow."""
 
+import argparse
 import os
 from pathlib import Path
 
@@ -21,6 +22,12 @@ def _add_predict(commands) -> None:
     predicted.add_argument("network", type=Path, nargs="+", help="network.json; of several the mean is taken")
     predicted.add_argument("image", help="any format that the workflow reads; file.h5:/array names an array inside")
     predicted.add_argument("output", type=Path, metavar="OUTPUT_FOLDER", help="the same one goes on where it stopped")
+    predicted.add_argument(
+        "--channels",
+        type=_channels,
+        metavar="NAME,…",
+        help="names or numbers, in the order of the training images (theirs, where the file names them all)",
+    )
     predicted.add_argument("--views", type=int, default=1, choices=(1, 8), help="8: mean of rotations and mirrorings")
     predicted.add_argument(
         "--contrast", type=float, help="below it is empty glass; 0: nothing is empty (that of the training images)"
@@ -61,15 +68,21 @@ def _add_figures(commands) -> None:
     figures.set_defaults(run=_figures)
 
 
+def _channels(text: str) -> list[str | int]:
+    return [int(name) if name.isdecimal() else name for name in text.split(",")]
+
+
 def _side(text: str) -> int | str:
-    return text if text == "auto" else int(text)
+    if text == "auto" or (text.isdecimal() and int(text) and int(text) % 256 == 0):
+        return text if text == "auto" else int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor a multiple of 256")
 
 
 def _predict(options) -> None:
     from unetpipe.trained import predict_file
 
     options.output.mkdir(parents=True, exist_ok=True)
-    wanted = {name: getattr(options, name) for name in ("contrast", "block", "views", "device", "threads")}
+    wanted = {name: getattr(options, name) for name in ("channels", "contrast", "block", "views", "device", "threads")}
     image, _, inside = options.image.partition(":/")
     print(predict_file(options.network, image, options.output, inside=inside, **wanted))
 
