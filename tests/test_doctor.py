@@ -138,14 +138,14 @@ class TestProject:
         slide = project.folder / "slide.tif"
         grey = tifffile.imread(slide)
         tifffile.imwrite(slide, np.stack([grey] * 3, axis=-1), photometric="rgb")
-        assert '✗ sample "slide": image slide has 3 channels, the training images have 1; choose' in said(
+        assert '✗ sample "slide": image slide has 3 channels, training image 00 has 1; choose' in said(
             examined(project)
         )
         add_column(project, "channels", "", "", "green")
         assert "✗" not in said(examined(project))
         add_column(project, "pixel_size", "0.5", "0.5", "0.25")
         text = said(examined(project))
-        assert '✗ sample "slide": image slide has pixels of 0.25 µm, the training images have 0.5 µm' in text
+        assert '✗ sample "slide": image slide has pixels of 0.25 µm, training image 00 has 0.5 µm' in text
         assert text.count("✗") == 1
         project.config["ingest"] |= {"resample": 0.5}
         write(project)

@@ -14,6 +14,7 @@ from unetpipe.ingest import ingest
 from unetpipe.label import write_objects
 from unetpipe.mask import write_mask
 from unetpipe.network import UNet
+from unetpipe.notes import Expected, check_image, read_notes
 from unetpipe.outlines import outline
 from unetpipe.predict.part import predict_part
 from unetpipe.predict.publish import publish_probabilities
@@ -277,3 +278,23 @@ def test_outlines_are_in_pixels_of_the_file():
     mask = np.ones((2, 3), bool)
     ring = np.array(outline(mask, 4, 5, (2.0, 2.0))["coordinates"][0])
     assert (ring.min(axis=0).tolist(), ring.max(axis=0).tolist()) == ([10, 8], [16, 12])
+
+
+def test_channels_of_the_same_names_in_another_order_are_refused():
+    image = {"name": "i", "shape": (1, 2, 1, 8, 8), "pixel_size": None, "channels": ["GFP", "DAPI"]}
+    check_image(image, "s", Expected(2, ["a", "b"], None, "network n was trained on"))
+    check_image(image, "s", Expected(2, ["GFP", "DAPI"], None, "network n was trained on"))
+    with pytest.raises(ValueError, match="channels GFP, DAPI in this order, network n was trained on DAPI, GFP; write"):
+        check_image(image, "s", Expected(2, ["DAPI", "GFP"], None, "network n was trained on"))
+
+
+@pytest.mark.parametrize(("key", "value"), [("percentiles", [20, 60]), ("pixel_size", [1.0, 0.5, 0.5])])
+def test_networks_that_see_other_grey_values_or_sizes_are_not_averaged(tmp_path, key, value):
+    note = {"precision": "float32", "percentiles": [1, 99], "pixel_size": [1.0, 0.25, 0.25]}
+    for name, more in (("a", {}), ("near", {"pixel_size": [3.0, 0.26, 0.26]}), ("far", {key: value})):
+        save_network(UNet(depth=1, features=2), tmp_path / f"{name}.json", note | more)
+    a, near, far = (str(tmp_path / f"{name}.json") for name in ("a", "near", "far"))
+    assert len(read_notes([a, near])) == 2
+    for pair in ([a, far], [far, a]):
+        with pytest.raises(ValueError, match=f"has {key} .*; only networks of one kind can be averaged"):
+            read_notes(pair)

@@ -7,6 +7,8 @@ import zarr
 from scenes import prepare
 
 from unetpipe.augment import Augmentation
+from unetpipe.geometry import tile_sides
+from unetpipe.network import UNet
 from unetpipe.tiles import Drawing, batches, choose, draw_batch, list_series, load, tile_seed
 
 OFF = Augmentation(elastic=0, rotate=0, flip=0, scale=0, blur=0, gain=0, offset=0, gamma=0, stain=0, noise=0)
@@ -106,3 +108,18 @@ def test_larger_images_are_drawn_more_often(tmp_path):
     material = load(entries, 2, torch.device("cpu"))
     drawn = [choose(material, drawing((1, 8, 8), (0, 2, 2), batch=1), step)[0].space for step in range(800)]
     assert np.mean(drawn) == pytest.approx(0.75, abs=0.06)  # 4 standard errors
+
+
+def test_a_volume_of_one_plane_is_a_volume(tmp_path):
+    """Where nothing is convolved along z the output of a step may be one plane deep."""
+    made = prepare(tmp_path, [(5, 60, 60)], spacing=(4.0, 1.0, 1.0), dimensions=3)
+    network = UNet(dimensions=3, depth=1, features=2, spacing=(4.0, 1.0, 1.0))
+    sides, margins = tile_sides(network.axes, 20, 1)
+    material = load(list_series([made["image"]], [made["tissue"]], [made["weights"]]), 3, torch.device("cpu"))
+    image, target, _ = draw_batch(material, drawing(sides, margins, volumes=True), 0)
+    assert sides[0] == 1
+    assert (
+        network(image).shape[2:]
+        == target.shape[1:]
+        == (1, *(side - 2 * lost for side, lost in zip(sides[1:], margins[1:], strict=True)))
+    )

@@ -122,7 +122,7 @@ def write_mask(
 def _check_fit(entries: list[dict], sample: str, networks: Sequence[str], like: Sequence[str]) -> None:
     expected = [expected_by(path, note) for path, note in zip(networks, read_notes(networks), strict=True)]
     first = (read_attributes(root)["series"][0] for root in like)
-    expected += [Expected(one["shape"][1], None, f"training image {one['name']} has") for one in first]
+    expected += [Expected(one["shape"][1], one["channels"], None, f"training image {one['name']} has") for one in first]
     for entry, one in product(entries, expected):
         check_image(entry, sample, one)
 

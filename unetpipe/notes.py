@@ -22,16 +22,25 @@ def read_notes(paths: Sequence[str]) -> list[dict]:
     notes = [_read_note(path) for path in paths]
     for path, note in zip(paths, notes, strict=True):
         for what, value in _kind(note).items():
-            if value != _kind(notes[0])[what]:
+            first = _kind(notes[0])[what]
+            if not (_near(value, first) if what == "pixel_size" else value == first):
                 raise ValueError(
-                    f"network {path} has {what} {value}, {paths[0]} has {_kind(notes[0])[what]}; "
+                    f"network {path} has {what} {value}, {paths[0]} has {first}; "
                     "only networks of one kind can be averaged"
                 )
     return notes
 
 
+def _near(one: Sequence[float] | None, other: Sequence[float] | None) -> bool:
+    """Whether a network that was trained on pixels of one size sees what one of the other size does."""
+    return not one or not other or 1 / SCALE < one[2] / other[2] < SCALE
+
+
 def _read_note(path: str) -> dict:
-    note = read_json(path)
+    try:
+        note = read_json(path)
+    except UnicodeDecodeError:
+        note = None
     if not isinstance(note, dict) or not {"arguments", "axes", "precision"} <= note.keys():
         raise ValueError(f"{path} is no network; name the network.json that a training wrote")
     return note
@@ -39,7 +48,7 @@ def _read_note(path: str) -> dict:
 
 def _kind(note: dict) -> dict:
     arguments = {name: note["arguments"][name] for name in ("channels", "classes")}
-    return arguments | {name: note[name] for name in ("axes", "precision")}
+    return arguments | {name: note.get(name) for name in ("axes", "precision", "percentiles", "pixel_size")}
 
 
 def axes_of(note: dict) -> tuple[Axis, ...]:
@@ -58,13 +67,15 @@ class Expected(NamedTuple):
     """What images have to be like."""
 
     channels: int
+    names: Sequence[str]  # of the channels, where they are known
     pixel_size: Sequence[float] | None  # z, y, x, µm; None: any
     whose: str  # who expects it, and a verb
 
 
 def expected_by(network: str, note: dict) -> Expected:
     """What a network expects, of a path and a JSON."""
-    return Expected(note["arguments"]["channels"], note.get("pixel_size"), f"network {network} was trained on")
+    count, names = note["arguments"]["channels"], note.get("channels", ())
+    return Expected(count, names, note.get("pixel_size"), f"network {network} was trained on")
 
 
 def check_image(entry: dict, sample: str, expected: Expected) -> None:
@@ -80,16 +91,22 @@ def check_image(entry: dict, sample: str, expected: Expected) -> None:
     Raises
     ------
     ValueError
-        If it has another number of channels, or pixels of another size.
+        If it has another number of channels, the same in another order, or pixels of another size.
     """
     said, count = f'sample "{sample}": image {entry["name"]} has', expected.channels
     if entry["shape"][1] != count:
         raise ValueError(
             f"{said} {entry['shape'][1]} channels, {expected.whose} {count}; choose {count} of "
-            f"{', '.join(entry['channels'])} in the column channels of its row, or in ingest.channels for all rows"
+            f"{', '.join(entry['channels'])} in the column channels of its row, in ingest.channels for all rows, or by "
+            "--channels of unetpipe predict"
+        )
+    if sorted(entry["channels"]) == sorted(expected.names) and [*entry["channels"]] != [*expected.names]:
+        raise ValueError(
+            f"{said} the channels {', '.join(entry['channels'])} in this order, {expected.whose} "
+            f"{', '.join(expected.names)}; write these in the column channels of its row, or in ingest.channels"
         )
     own, learnt = entry["pixel_size"], expected.pixel_size
-    if learnt and own and not 1 / SCALE < own[2] / learnt[2] < SCALE:
+    if own and learnt and not _near(own, learnt):
         raise ValueError(
             f"{said} pixels of {own[2]:.4g} µm, {expected.whose} {learnt[2]:.4g} µm; set ingest.resample to "
             f"{learnt[2]:.4g}, or mend the pixel size of its row (ingest.override)"

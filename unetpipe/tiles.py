@@ -97,6 +97,7 @@ class Drawing(NamedTuple):
     augmentation: Augmentation
     class_weights: torch.Tensor
     device: torch.device
+    volumes: bool = False  # whether the network sees volumes, were they a plane deep
     rank: int = 0  # of the ranks that share a batch, see `ranks`
     ranks: int = 1
 
@@ -204,7 +205,7 @@ def draw_batch(material: Material, drawing: Drawing, step: int):
     image, target, border = (torch.stack(parts).to(drawing.device) for parts in zip(*tiles, strict=True))
     known = target != IGNORED
     weight = torch.where(known, drawing.class_weights[torch.where(known, target, 0)] + border, 0)
-    if drawing.sides[0] == 1:
+    if not drawing.volumes:
         image, target, weight = image.squeeze(2), target.squeeze(1), weight.squeeze(1)
     return image, target, weight
 

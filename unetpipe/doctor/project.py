@@ -88,7 +88,8 @@ def _misfits(
     else:
         training = [one for sample in samples if sample.split == "train" for one in series[sample.name]]
         size = common_pixel_size([one.pixel_size for one in training])
-        expected = Expected(training[0].shape[1], size, "the training images have")
+        first = training[0]
+        expected = Expected(first.shape[1], first.channels, size, f"training image {first.name} has")
     for sample in (sample for sample in samples if sample.split != "train" or not paths):
         for one in series[sample.name]:
             try:

@@ -53,11 +53,11 @@ def list_data(
         seen = [Seen(e["image"], e["tissue"], e["images"]) for e, out in zip(series, left, strict=True) if out]
         series = [entry for entry, out in zip(series, left, strict=True) if not out]
     channels = series[0]["image"]["channels"]
-    for one in seen:
-        if len(one.image["channels"]) != len(channels):
+    for image in (*(entry["image"] for entry in series), *(one.image for one in seen)):
+        if len(image["channels"]) != len(channels):
             raise ValueError(
-                f"image {one.image['name']} of split val has {len(one.image['channels'])} channels, those of train "
-                f"have {len(channels)}; choose the same in the column channels of its row"
+                f"image {image['name']} has {len(image['channels'])} channels, {series[0]['image']['name']}, the first "
+                f"to train on, {len(channels)}; choose the same in the column channels of its row"
             )
     own = _frequencies(series)
     frequencies = np.where(own > 0, own, every)  # a rare class may lie in what a fold leaves out
@@ -218,6 +218,7 @@ def make_drawing(network: Network, frequencies: np.ndarray, settings: dict, plac
         augmentation=Augmentation(**settings["augment"] or {}),
         class_weights=torch.tensor(weights, dtype=torch.float32, device=place),
         device=place,
+        volumes=len(network.axes) == 3,
         rank=rank(),
         ranks=size(),
     )

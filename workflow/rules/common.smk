@@ -156,8 +156,8 @@ def given_networks(wildcards):
 
 
 def training_image(wildcards):
-    """One that a predicted sample has to be like, where the network is yet to be trained."""
-    return [] if GIVEN or wildcards.sample not in PREDICTED else expand(IMAGE, sample=TRAINING[:1])
+    """One that all samples have to be like, where the network is yet to be trained."""
+    return [] if GIVEN else expand(IMAGE, sample=TRAINING[:1])
 
 
 def parts(wildcards):
