@@ -1,6 +1,7 @@
 """Everything wrong with config and sheet is found at once, and each sentence says what to do."""
 
 import math
+import os
 import re
 from pathlib import Path
 
@@ -55,8 +56,8 @@ def test_a_right_project_has_no_problems(tmp_path):
         ({"train__steps": -3}, "train.steps: -3 is less than the minimum of 1"),
         ({"samples": "nowhere.tsv"}, "nowhere.tsv, which does not exist"),
         ({"network": "nowhere.json"}, "nowhere.json, which does not exist"),
-        ({"predict__block": 500}, "predict.block 500 is not a multiple of the network's stride 16"),
-        ({"predict__block": 528}, "predict.block 528 is not a multiple of ingest.chunk 256"),
+        ({"predict__block": 500}, "predict.block 500 is not a multiple of 256, which the network's stride 16"),
+        ({"predict__block": 528}, "or write one chunk with others; set it to 768, or to auto"),
         ({"dimensions": 3, "predict__planes": 24}, "predict.planes 24 is not a multiple of the network's stride 16"),
         ({"dimensions": 4}, "dimensions: 4 is not one of [2, 3]"),
         ({"dimensions": 3, "train__backbone": "resnet34"}, "train.backbone resnet34 sees planes only"),
@@ -69,6 +70,11 @@ def test_a_right_project_has_no_problems(tmp_path):
         ({"mask__percentiles": [99, 1]}, "mask.percentiles 99, 1 do not rise"),
         ({"train__steps": 60.0}, "train.steps: 60.0 is not of type 'integer'"),
         ({"train__deterministic": True, "dimensions": 3}, "train.deterministic cannot be had on a GPU"),
+        ({"train__learning_rate": "1e-3"}, "train.learning_rate: '1e-3' is not of type 'number'; write 0.001"),
+        ({"label": {0: 5}}, "unknown key label.0; allowed are"),
+        ({"truth__kind": "classes", "truth__ignore": 255}, "truth.ignore 255 is one of truth.classes [0, 255]"),
+        ({"samples": "."}, "which is a folder; write the sheet"),
+        ({"network": "."}, "which is a folder; name the network.json in it"),
         ({"label__threshold": 0.6, "label__core": 0.6}, "label.core 0.6 is not above label.threshold 0.6"),
     ],
 )
@@ -95,6 +101,20 @@ def test_config_problems(tmp_path, change, sentence):
 def test_sheet_problems(tmp_path, rows, sentence):
     _, problems = project(tmp_path, f"sample\tpath\tlabels\tsplit\n{rows}\n")
     assert sentence in str(problems)
+
+
+def test_weights_in_the_place_of_a_network_are_named(tmp_path):
+    (tmp_path / "network.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0\xff\xfe{}")
+    _, problems = project(tmp_path, GOOD, network="network.safetensors")
+    assert "network.safetensors is no network; name the network.json that a training wrote" in str(problems)
+
+
+@pytest.mark.parametrize(("name", "reason"), [("a{b}.tif", "braces"), (os.fsdecode(b"caf\xe9.tif"), "no UTF-8")])
+def test_files_that_snakemake_cannot_name_are_refused(tmp_path, name, reason):
+    (tmp_path / name).touch()
+    _, problems = project(tmp_path, GOOD + "more\t*.tif\t\tpredict\n")
+    assert f"{str(tmp_path / name)!r} has {reason}" in str(problems)
+    assert "rename it" in str(problems)
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])

@@ -10,7 +10,7 @@ import yaml
 from unetpipe.geometry import SAME
 from unetpipe.notes import read_notes
 from unetpipe.schema import check_schema
-from unetpipe.sheet import Problems, Sample, check_sheet, read_sheet
+from unetpipe.sheet import Problems, Sample, check_sheet, read_sheet, unusable
 
 DEFAULTS = Path(__file__).parents[1] / "config" / "config.yaml"
 
@@ -80,8 +80,9 @@ def load_project(config: dict, folder: Path) -> tuple[list[Sample], Problems]:
         return [], problems
     folder = folder.resolve()  # `..` leads out of the folder itself, not out of a link to it
     sheet = folder / config["samples"]
-    if not sheet.exists():
-        return [], Problems([f"config: samples names {sheet}, which does not exist; write the sheet or mend the path"])
+    if not sheet.is_file():
+        wrong = "is a folder" if sheet.is_dir() else "does not exist"
+        return [], Problems([f"config: samples names {sheet}, which {wrong}; write the sheet or mend the path"])
     base = Path(os.path.normpath(folder / config["data"] if config["data"] else sheet.parent))
     samples = read_sheet(sheet, base, config["predict"]["parts"], problems)
     problems += [*check_sheet(samples, config), *check_values(config, folder)]
@@ -94,10 +95,14 @@ def load_project(config: dict, folder: Path) -> tuple[list[Sample], Problems]:
 def check_values(config: dict, folder: Path) -> Iterator[str]:
     """What a schema cannot say: numbers that have to fit each other, files that have to exist."""
     networks = [folder / path for path in listed(config["network"])]
-    missing = [path for path in networks if not path.exists()]
+    missing = [path for path in networks if not path.is_file()]
     for path in missing:
-        yield f"config: network names {path}, which does not exist; mend the path, or set it to null to train one"
-    if missing:
+        wrong = "is a folder; name the network.json in it" if path.is_dir() else "does not exist; mend the path"
+        yield f"config: network names {path}, which {wrong}, or set it to null to train one"
+    unnamed = [(str(path), why) for path in networks if (why := unusable(path))]
+    for path, why in unnamed:
+        yield f"config: network {path!r} has {why}; rename it"
+    if missing or unnamed:
         return
     try:
         notes = read_notes([str(path) for path in networks])
@@ -111,13 +116,19 @@ def check_values(config: dict, folder: Path) -> Iterator[str]:
             "config: train.deterministic cannot be had on a GPU where volumes are pooled; set train.downsample to "
             "stride, or leave deterministic false: a CPU gives the same bits in any case"
         )
-    yield from _check_given(config, networks[:1], notes[:1])
+    yield from _check_given(config, networks, notes)
     yield from _check_sides(config, _strides(config, notes))
     threshold, core = config["label"]["threshold"], config["label"]["core"]
     if 0 < core <= threshold:
         yield (
             f"config: label.core {core} is not above label.threshold {threshold}, so no object would be parted; set it "
             "higher, or to 0"
+        )
+    kind, classes, ignore = (config["truth"][key] for key in ("kind", "classes", "ignore"))
+    if kind == "classes" and ignore in classes:
+        yield (
+            f"config: truth.ignore {ignore} is one of truth.classes {classes}, so none of its pixels would count; set "
+            "it to the value of what nobody annotated, or to null"
         )
     low, high = config["mask"]["percentiles"]
     if low >= high:
@@ -168,16 +179,17 @@ def _check_sides(config: dict, strides: list[int]) -> Iterator[str]:
     if shard % chunk:
         right = -(-shard // chunk) * chunk
         yield f"config: ingest.shard {shard} is not a multiple of ingest.chunk {chunk}; set it to {right}"
-    sides = {"planes": strides[-3:-2], "block": strides[-1:] if block != "auto" else []}
-    for key, stride in sides.items():
-        side = config["predict"][key]
-        if stride and side % stride[0]:
+    planes = config["predict"]["planes"]
+    for stride in strides[-3:-2]:
+        if planes % stride:
             yield (
-                f"config: predict.{key} {side} is not a multiple of the network's stride {stride[0]} (2^depth), so "
-                f"blocks would pool on other phases than the whole image; set it to {-(-side // stride[0]) * stride[0]}"
+                f"config: predict.planes {planes} is not a multiple of the network's stride {stride} (2^depth), so "
+                f"blocks would pool on other phases than the whole image; set it to {-(-planes // stride) * stride}"
             )
-    if block != "auto" and block % chunk:
+    step = math.lcm(chunk, strides[-1])
+    if block != "auto" and block % step:
         yield (
-            f"config: predict.block {block} is not a multiple of ingest.chunk {chunk}, so two blocks would write one "
-            f"chunk; set it to {-(-block // chunk) * chunk}"
+            f"config: predict.block {block} is not a multiple of {step}, which the network's stride {strides[-1]} "
+            f"(2^depth) and ingest.chunk {chunk} divide: blocks would pool on other phases than the whole image, or "
+            f"write one chunk with others; set it to {-(-block // step) * step}, or to auto"
         )

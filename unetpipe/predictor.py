@@ -91,9 +91,13 @@ class Predictor:
         except torch.OutOfMemoryError as error:
             sides = " x ".join(map(str, tile.shape[2:]))
             half = 2 ** int(math.log2((tile.shape[-1] - 2 * self.axes[-1].halo) / 2))
+            smaller = "predict.planes to half, or " if len(self.axes) == 3 else ""
+            smaller += f"predict.block to {half}" + (
+                "" if half >= CHUNK else f" and ingest.chunk to no more than {half}"
+            )
             raise MemoryError(
-                f"a block that reads {sides} pixels does not fit into the memory of {self.device}; set predict.block "
-                f"to {half} (in volumes predict.planes to half too), or train with fewer features"
+                f"a block that reads {sides} pixels does not fit into the memory of {self.device}; set {smaller}, or "
+                "train with fewer features"
             ) from error
 
     def _compile(self, tile: torch.Tensor) -> None:

@@ -3,6 +3,7 @@
 import difflib
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def check_schema(content: dict, schema: str) -> Iterator[str]:
         elif error.validator == "anyOf":
             yield f"{place}: {error.instance!r} is neither {' nor '.join(map(_named, error.validator_value))}"
         else:
-            yield f"{place}: {error.message}"
+            yield f"{place}: {error.message}{_advice(error)}"
 
 
 @cache  # a sheet has a row for each of thousands of slides
@@ -55,9 +56,17 @@ def _named(option: dict) -> str:
     return f"an {option['type']} of at least {option['minimum']}" if "minimum" in option else f"a {option['type']}"
 
 
+def _advice(error) -> str:
+    """YAML takes 1e-3 for text: its numbers have a dot."""
+    if error.validator == "type" and error.validator_value == "number" and isinstance(error.instance, str):
+        with suppress(ValueError):
+            return f"; write {float(error.instance)!r}"
+    return ""
+
+
 def _unknown_keys(place: str, error) -> Iterator[str]:
     known = error.schema.get("properties", {})
-    for key in sorted(set(error.instance) - set(known)):
+    for key in sorted(set(map(str, error.instance)) - set(known)):
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
         advice = f"did you mean {near[0]}?" if near else f"allowed are {', '.join(known)}"
         yield f"unknown key {place + '.' if place else ''}{key}; {advice}"

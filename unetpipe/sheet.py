@@ -134,7 +134,20 @@ def _files(row: dict, place: str, base: Path, problems: Problems) -> tuple[list[
     whole = [key for key in images if all(key in found for found in beside.values())]
     lists = [[str(found[key]) for key in whole] for found in (images, *beside.values())]
     named = dict(zip(["path", *beside], lists, strict=True))
+    bad = [(path, why) for several in lists for path in several if (why := unusable(path))]
+    problems += [f'{place}, sample "{name}": {path!r} has {why}; rename it ({len(bad)} such)' for path, why in bad[:1]]
     return named["path"], named.get("labels", []), named.get("roi", [])
+
+
+def unusable(path: str | Path) -> str:
+    """What Snakemake or a sheet cannot bear in a path; nothing if it is well."""
+    if {*"{}"} & {*str(path)}:
+        return "braces in its path, which Snakemake takes for wildcards"
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return "no UTF-8 in its path"
+    return ""
 
 
 def _find(pattern: str, base: Path, place: str, column: str, problems: Problems) -> dict[tuple[str, ...], Path]:

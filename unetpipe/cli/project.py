@@ -10,6 +10,8 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
+from unetpipe.cli.results import config_of
+
 SPLITS = ("train", "val", "test", "predict")
 SNAKEFILE = Path(__file__).parents[2] / "Snakefile"
 
@@ -71,7 +73,9 @@ def _add_run(commands) -> None:
         "  unetpipe run my --profile profiles/slurm     on a cluster\n"
         "  unetpipe run my csv                          tables as CSV as well",
     )
-    run.add_argument("project", type=Path, metavar="PROJECT", help="the folder of config.yaml; results go there")
+    run.add_argument(
+        "project", type=Path, metavar="PROJECT", help="its config, or the folder of that; results go there"
+    )
     run.add_argument("options", nargs=argparse.REMAINDER, metavar="SNAKEMAKE_OPTION", help="see snakemake --help")
     run.set_defaults(run=_run)
 
@@ -144,10 +148,10 @@ def _run(options) -> None:
             f"{SNAKEFILE} does not exist: unetpipe is installed without its workflow; run `make setup` in a clone of "
             "its repository and take .venv/bin/unetpipe from there"
         )
-    config = options.project / "config.yaml"
+    config = config_of(options.project)
     if not config.exists():
-        raise FileNotFoundError(f"{config} does not exist; write it with unetpipe init {options.project} --images …")
+        raise FileNotFoundError(f"{config} does not exist; write it with unetpipe init {config.parent} --images …")
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE), "--configfile", str(config)]
-    command += ["--directory", str(options.project), *options.options]
+    command += ["--directory", str(config.parent), *options.options]
     print(shlex.join(command), flush=True)
     os.execv(command[0], command)  # noqa: S606 - no shell is meant

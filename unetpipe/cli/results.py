@@ -3,7 +3,7 @@
 from pathlib import Path
 
 
-def config_of(given: str) -> Path:
+def config_of(given: str | Path) -> Path:
     """The config file that is given, or the one in the folder of a project."""
     path = Path(given)
     return path / "config.yaml" if path.is_dir() else path
