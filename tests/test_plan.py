@@ -163,6 +163,18 @@ def plan_of(path, **changes):
     return Plan(config, samples, sizes, make_network(config, path.parent, sizes))
 
 
+def test_the_network_is_planned_as_it_will_be_trained(tmp_path):
+    """Its classes, and the shape of the voxels, which says along which axes it convolves and pools."""
+    config = yaml.safe_load(DEFAULTS.read_text()) | {"dimensions": 3}
+    config["truth"] |= {"kind": "classes", "classes": [0, 1, 2]}
+    config["train"] |= {"depth": 2, "features": 2}
+    sizes = {"s": Size([(1, 4, 9, 50, 50)], (4.0, 1.0, 1.0), 0)}
+    network = make_network(config, tmp_path, sizes)
+    assert network.axes == UNet(depth=2, dimensions=3, features=2, spacing=(4, 1, 1)).axes
+    assert network.axes[0] != UNet(depth=2, dimensions=3, features=2).axes[0]
+    assert (network.arguments["classes"], network.arguments["channels"]) == (3, 4)
+
+
 def test_every_job_of_the_workflow_is_in_the_plan(project):
     lines = {(one.sample, one.rule): one for one in plan_of(project).lines(COSTS)}
     call = [sys.executable, "-m", "snakemake", "--snakefile", DEFAULTS.parents[1] / "Snakefile", "--dry-run"]

@@ -10,7 +10,7 @@ import torch
 
 from unetpipe.config import listed
 from unetpipe.fitting import step_memory, wanted_tiles
-from unetpipe.geometry import tile_sides
+from unetpipe.geometry import relative_spacing, tile_sides
 from unetpipe.needs import PROCESS, Kind, block_side, prediction_memory
 from unetpipe.network import Network, UNet
 from unetpipe.overlap_tile import volume_blocks
@@ -28,12 +28,14 @@ class Size(NamedTuple):
     """What a sample holds."""
 
     shapes: list[tuple[int, ...]]  # t, c, z, y, x of every series
+    pixel_size: tuple[float, ...] | None  # z, y, x of the first, µm
     raw: int  # bytes
 
     @classmethod
     def of(cls, series: Sequence[Series]) -> "Size":
         """Of the series of a sample as they will be stored."""
-        return cls([one.shape for one in series], sum(math.prod(one.shape) * one.dtype.itemsize for one in series))
+        raw = sum(math.prod(one.shape) * one.dtype.itemsize for one in series)
+        return cls([one.shape for one in series], series[0].pixel_size, raw)
 
     @property
     def pixels(self) -> int:
@@ -67,8 +69,10 @@ def make_network(config: dict, folder: Path, sizes: dict[str, Size]) -> Network:
     if settings["backbone"]:
         raise ValueError("config: the plan knows the paper's contracting path only; set train.backbone to null for it")
     kind = {name: settings[name] for name in ("depth", "features", "dropout", "downsample", "normalise")}
-    channels = next(iter(sizes.values())).shapes[0][1]
-    return UNet(channels=channels, dimensions=config["dimensions"], **kind)
+    first, dimensions, truth = next(iter(sizes.values())), config["dimensions"], config["truth"]
+    classes = len(truth["classes"]) if truth["kind"] == "classes" else 2
+    spacing = relative_spacing(first.pixel_size, 3) if dimensions == 3 else None
+    return UNet(channels=first.shapes[0][1], classes=classes, dimensions=dimensions, spacing=spacing, **kind)
 
 
 def _settled(config: dict, network: Network) -> dict:
