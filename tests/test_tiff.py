@@ -134,3 +134,14 @@ def test_a_file_that_shrinks_while_it_is_read_is_named(tmp_path):
         file.truncate(5000)
     with pytest.raises(ValueError, match=r"a\.tif: ends in row \d+; copy it again"):
         whole(series)
+
+
+@pytest.mark.parametrize("cut", [1, 100, 2000, 9000])
+def test_a_stack_of_imagej_that_is_cut_short_is_no_single_plane(tmp_path, cut):
+    """It has one page; tifffile reads what is left as that alone."""
+    path, volume = tmp_path / "stack.tif", np.random.default_rng(0).integers(0, 255, (9, 40, 50), np.uint8)
+    tifffile.imwrite(path, volume, imagej=True, truncate=True, metadata={"axes": "ZYX"})
+    np.testing.assert_array_equal(whole(open_series(path)[0])[0, 0], volume)
+    path.write_bytes(path.read_bytes()[:-cut])
+    with pytest.raises(ValueError, match=r"stack.tif: cut short: ImageJ wrote 9 planes, they do not end in it; copy"):
+        open_series(path)

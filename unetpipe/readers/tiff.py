@@ -18,6 +18,7 @@ from tifffile import PHOTOMETRIC
 from unetpipe.geometry import Region
 from unetpipe.readers.series import RGB, UNKNOWN_DEPTH, Series, plain_axes
 from unetpipe.readers.views import coloured, counted, inverted, opaque, oriented
+from unetpipe.readers.whole import check_whole
 
 SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
 logger = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ def _whole_levels(path: Path, file, series) -> Iterator:
     """The coarser levels as far as none is cut short: nobody needs them."""
     for level in series.levels[1:]:
         try:
-            _check_whole(path, file, level)
+            check_whole(path, file, level)
         except ValueError:
             return
         yield level
@@ -109,7 +110,7 @@ def _open(path: Path, opened: Opened, number: int) -> Series:
     places = _places(path, series)
     if series.dtype.kind not in "biuf" or series.dtype == np.float16:
         raise ValueError(f"{path}: pixels of type {series.dtype}; save it as integers or as float32")
-    _check_whole(path, file, series)
+    check_whole(path, file, series)
     files = sorted({page.parent.filehandle.path for page in series.pages if page is not None})
     if "<BinaryOnly" in (file.ome_metadata or ""):
         logger.warning("%s is a part of a series that another file describes; it is read as an image of its own", path)
@@ -120,31 +121,6 @@ def _open(path: Path, opened: Opened, number: int) -> Series:
     others = files != [file.filehandle.path]
     dtype = np.dtype(series.dtype.str)  # the same types may have several names
     return Series(name, shape, dtype, pixel_size, channels, read, files=tuple(files) if others else ())
-
-
-def _check_whole(path: Path, file, series) -> None:
-    """Refuse a file that ends before its pixels do: tifffile would give zeros there."""
-    size = path.stat().st_size
-    absent = sum(page is None for page in series.levels[0].pages)
-    if absent:
-        raise ValueError(
-            f"{path}: {absent} of {len(series.levels[0].pages)} planes are missing, they lie in other files; keep all "
-            "files of the series in one folder, under the names that its OME-XML gives them"
-        )
-    for page in series.levels[0].pages:
-        if page.parent.filehandle.path != file.filehandle.path:
-            continue
-        expected = math.prod(page.chunked)
-        if len(page.dataoffsets) < expected:
-            raise ValueError(
-                f"{path}: page {page.index} has {len(page.dataoffsets)} of {expected} segments; copy or export it again"
-            )
-        for number, (offset, count) in enumerate(zip(page.dataoffsets, page.databytecounts, strict=True)):
-            if offset + count > size:
-                raise ValueError(
-                    f"{path}: cut short: segment {number} of page {page.index} ends at byte {offset + count}, "
-                    f"the file at {size}; copy it again"
-                )
 
 
 def _reader(opened: Opened, series, places: list[int]):
