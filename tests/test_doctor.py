@@ -11,6 +11,7 @@ import tifffile
 import torch
 import yaml
 from projects import ROOT, draw_data
+from safetensors.torch import save_file
 from scenes import write_several
 
 from unetpipe.cli import main
@@ -18,6 +19,7 @@ from unetpipe.config import read_config
 from unetpipe.doctor import examine_cluster, examine_machine, examine_project, machine
 from unetpipe.doctor.cluster import Needs, _minutes
 from unetpipe.network import UNet
+from unetpipe.pretrained import import_timm
 from unetpipe.saved import save_network
 
 PROFILE = ROOT / "profiles" / "slurm"
@@ -121,6 +123,18 @@ class TestProject:
         project.rows.append("volume\tv/*.ome.tif\tl/*.ome.tif\ttest")
         write(project)
         assert [finding.what for finding in examined(project) if finding.mark == "✗"] == []
+
+    def test_pretrained_weights_of_another_model(self, project):
+        """Told before a job waits for a GPU."""
+        project.config["train"] |= {"backbone": "test_resnet", "pretrained": "w.safetensors"}
+        write(project)
+        content = import_timm().create_model("test_resnet").state_dict()
+        save_file(content, project.folder / "w.safetensors")
+        assert f"✓ {project.folder / 'w.safetensors'} holds weights of test_resnet" in said(examined(project))
+        save_file({"backbone." + name: tensor for name, tensor in content.items()}, project.folder / "w.safetensors")
+        found = [finding for finding in examined(project) if finding.mark == "✗"]
+        assert len(found) == 1
+        assert "w.safetensors holds no weights of test_resnet" in found[0].what
 
     def test_a_network_that_is_damaged(self, project):
         save_network(UNet(depth=2, features=4), project.folder / "n.json", {"precision": "float32"})

@@ -144,13 +144,19 @@ def _features_of(backbone: str, channels: int, depth: int, weights: Path | None)
         raise ValueError(
             f"{backbone} gives features of strides {every}; a depth of {depth} needs rising ones below 2^depth"
         )
-    stored = _read_weights(backbone, weights) if weights else None
+    stored = read_weights(backbone, weights) if weights else None
     source = {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": stored}} if stored else {}
     return timm.create_model(backbone, features_only=True, out_indices=used, in_chans=channels, **source)
 
 
-def _read_weights(backbone: str, path: Path) -> dict[str, torch.Tensor]:
-    """All that the model has but its classifier; timm would take what fits and leave the rest random."""
+def read_weights(backbone: str, path: Path) -> dict[str, torch.Tensor]:
+    """All that a timm model has but its classifier: timm itself would take what fits and leave the rest random.
+
+    Raises
+    ------
+    ValueError
+        If the file is broken, or is another model's.
+    """
     try:
         stored = load_file(path)
     except SafetensorError as error:

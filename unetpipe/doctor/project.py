@@ -15,6 +15,7 @@ from unetpipe.locks import held
 from unetpipe.notes import Expected, check_image, expected_by, read_notes
 from unetpipe.plan import Plan, Size, make_network
 from unetpipe.plan.calibration import Costs
+from unetpipe.pretrained import find_weights, read_weights
 from unetpipe.readers.series import Series
 from unetpipe.regions import read_regions
 from unetpipe.saved import load_network
@@ -53,6 +54,8 @@ def examine_project(config: dict, folder: Path, results: Path) -> Iterator[Findi
         count = sum(len(sample.files) + len(sample.labels) for sample in samples)
         yield good(f"{count} files open")
     yield from (_network(folder / path) for path in listed(config["network"]))
+    if config["train"]["pretrained"] and not config["network"]:
+        yield _pretrained(config["train"], folder)
     existing = next(path for path in (results.absolute(), *results.absolute().parents) if path.exists())
     yield _writable(existing)
     if not refused:
@@ -116,6 +119,18 @@ def _network(path: Path) -> Finding:
     except (OSError, ValueError) as error:
         return bad(str(error))
     return good(f"network {path} is whole")
+
+
+def _pretrained(settings: dict, folder: Path) -> Finding:
+    backbone, source = settings["backbone"], settings["pretrained"]
+    try:
+        path = find_weights(backbone, source if source == "cache" else str(folder / source))
+        read_weights(backbone, path)
+    except ImportError as error:
+        return bad(f"train.backbone {backbone}: {error}", "pip install timm, or set train.backbone to null")
+    except (OSError, RuntimeError, ValueError) as error:
+        return bad(str(error))
+    return good(f"{path} holds weights of {backbone}")
 
 
 def _writable(folder: Path) -> Finding:
