@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import sys
 import time
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ from urllib.request import Request, urlopen
 import numpy as np
 import pytest
 from browser import CHROMIUM, opened
+from dask.array import Array
 from PIL import Image
 from scenes import SIDES
 
@@ -68,6 +70,18 @@ def test_a_scene_has_a_layer_for_each_thing_that_is_there(results):
     assert list(layers(results, "grey")[1]) == ["image 0", "image 1", "probability"]
 
 
+def test_each_class_has_a_layer_of_probability(results, tmp_path):
+    shutil.copytree(results, tmp_path / "r")
+    create_array(tmp_path / "r/probabilities/grey.zarr/0", (1, 2, 1, *SHAPE), np.uint8, chunk=32, shard=64)
+    _, found = layers(tmp_path / "r", "grey")
+    chances = {name: layer for name, layer in found.items() if name.startswith("probability")}
+    assert {name: layer["localPosition"] for name, layer in chances.items()} == {
+        "probability 1": [0],
+        "probability 2": [1],
+    }
+    assert len({layer["shader"] for layer in chances.values()}) == 2  # one can be told from the other
+
+
 def test_contrast_is_that_of_the_tissue(results):
     _, found = layers(results, "grey")
     assert "grey(range=[0, 200])" in found["image 0"]["shader"]
@@ -122,6 +136,8 @@ def test_napari_gets_every_level_at_its_scale(results, monkeypatch):
     assert (how["channel_axis"], how["scale"]) == (1, (1.0, 1.0, 0.5, 0.5))
     assert how["contrast_limits"] == [(0, 200), (20, 60)]
     assert found.shape == (1, 1, 1, *SHAPE)
+    assert all(isinstance(array, Array) for array in (*levels, found))  # whose channels napari takes without reading
+    assert (levels[0][:, 1].compute() == 50).all()
     assert last == "run"
 
 

@@ -25,11 +25,8 @@ def state(scene: Scene, data: str) -> dict[str, Any]:
     t, _, z, y, x = scene.shape
     image = f"{data}/images/{scene.sample}.ome.zarr/{scene.path}/"
     layers = [_channel(scene, k, image) for k in range(len(scene.channels))]
-    if scene.predicted:
-        source = f"{data}/probabilities/{scene.sample}.zarr/{scene.path}/"
-        steps = {axis.removesuffix("'"): scale for axis, scale in _scales(scene).items()}
-        layer = _plane("probability", source, scene, 0, inputDimensions=steps, matrix=CENTRED)
-        layers.append(layer | {"shader": _heat(), "visible": False})
+    source = f"{data}/probabilities/{scene.sample}.zarr/{scene.path}/"
+    layers += [_probability(scene, k, source) for k in range(scene.classes)]
     layers += [_labels(name, f"{image}labels/{name}/", scene.labels[0]) for name in scene.labels]
     scales = _scales(scene)
     return {
@@ -60,8 +57,14 @@ def _channel(scene: Scene, number: int, source: str) -> dict[str, Any]:
     return layer | {"blend": "additive" if number else "default", "visible": number < SHOWN}
 
 
-def _heat() -> str:
-    return f"#uicontrol invlerp p(range=[0, 255])\nvoid main() {{ emitRGBA(vec4({_vector(ORANGE)}, 0.7 * p())); }}\n"
+def _probability(scene: Scene, number: int, source: str) -> dict[str, Any]:
+    """Of a class, in a colour of its own."""
+    colour = (ORANGE, *MIXED)[number % (1 + len(MIXED))]
+    code = f"#uicontrol invlerp p(range=[0, 255])\nvoid main() {{ emitRGBA(vec4({_vector(colour)}, 0.7 * p())); }}\n"
+    steps = {axis.removesuffix("'"): scale for axis, scale in _scales(scene).items()}
+    name = "probability" if scene.classes == 1 else f"probability {number + 1}"
+    layer = _plane(name, source, scene, number, inputDimensions=steps, matrix=CENTRED)
+    return layer | {"shader": code, "visible": False}
 
 
 def _vector(colour: tuple[float, ...]) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from unetpipe.manifest import read_json
-from unetpipe.store import label_path, read_attributes
+from unetpipe.store import label_path, open_array, read_attributes
 
 LABELS = ("objects", "truth")  # those that are shown, as far as they exist
 
@@ -22,7 +22,7 @@ class Scene(NamedTuple):
     channels: tuple[str, ...]
     ranges: tuple[tuple[float, float], ...] | None  # of each channel, darkest and brightest grey value in the tissue
     labels: tuple[str, ...]
-    predicted: bool
+    classes: int  # that have probabilities; 0: nothing is predicted
 
 
 def find_scenes(results: Path, samples: Sequence[str] = ()) -> list[Scene]:
@@ -46,7 +46,8 @@ def _scenes(results: Path, sample: str) -> Iterator[Scene]:
     store = image_store(results, sample)
     tissue = results / "tissue" / f"{sample}.json"
     statistics = {series["path"]: series for series in read_json(tissue)["series"]} if tissue.exists() else {}
-    predicted = (results / "probabilities" / f"{sample}.zarr" / "zarr.json").exists()
+    found = results / "probabilities" / f"{sample}.zarr"
+    predicted = (found / "zarr.json").exists()
     for entry in read_attributes(store / "zarr.json")["series"]:
         path, seen = entry["path"], statistics.get(entry["path"])
         yield Scene(
@@ -59,7 +60,7 @@ def _scenes(results: Path, sample: str) -> Iterator[Scene]:
             tuple(entry["channels"]),
             tuple(zip(seen["low"], seen["high"], strict=True)) if seen else None,
             tuple(name for name in LABELS if (label_path(store, path, name) / "zarr.json").exists()),
-            predicted,
+            open_array(found / path).shape[1] if predicted else 0,
         )
 
 
