@@ -12,7 +12,7 @@ from unetpipe.config import load_project, read_config
 from unetpipe.ingest import ingest
 from unetpipe.mask import write_mask
 from unetpipe.readers import open_series
-from unetpipe.store import open_array, read_attributes
+from unetpipe.store import create_array, image_metadata, open_array, read_attributes, write_group
 from unetpipe.truth import write_truth
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -197,6 +197,16 @@ def test_a_store_is_used_in_place(foreign, tmp_path):
     assert [one["shape"] for one in read_attributes(own)["series"]] == [one["shape"] for one in linked]
     ingest([str(source)], str(own), sample="s", chunk=32, shard=64, copy=False)
     assert tree(source) == before
+
+
+def test_the_type_of_what_is_used_in_place_is_its_own(tmp_path):
+    source = tmp_path / "foreign.ome.zarr"
+    create_array(source / "0", (1, 1, 1, 40, 50), np.float64, chunk=64, shard=64)
+    write_group(source, {"ome": image_metadata("foreign", 1, None, [])})
+    own = tmp_path / "s.ome.zarr" / "zarr.json"
+    ingest([str(source)], str(own), sample="s", chunk=64, shard=64, copy=False)
+    assert read_attributes(own)["series"][0]["dtype"] == "float64"
+    assert 'Type="double"' in (own.parent / "OME" / "METADATA.ome.xml").read_text()
 
 
 def test_another_source_in_place_removes_labels(foreign, tmp_path):

@@ -82,6 +82,16 @@ def test_each_class_has_a_layer_of_probability(results, tmp_path):
     assert len({layer["shader"] for layer in chances.values()}) == 2  # one can be told from the other
 
 
+def test_pixels_that_neuroglancer_cannot_show_are_named(tmp_path, caplog):
+    np.save(tmp_path / "a.npy", np.arange(20 * 30).reshape(20, 30).astype(np.int64))
+    root = tmp_path / "results/images/a.ome.zarr/zarr.json"
+    ingest([str(tmp_path / "a.npy")], str(root), sample="a", **SIDES)
+    assert 'Type="double"' in (root.parent / "OME/METADATA.ome.xml").read_text()  # OME has no int64
+    assert not layers(tmp_path / "results", "a")[1]
+    with serving(tmp_path / "results"):
+        assert 'sample "a", image a: Neuroglancer cannot show pixels of type int64' in caplog.text
+
+
 def test_contrast_is_that_of_the_tissue(results):
     _, found = layers(results, "grey")
     assert "grey(range=[0, 200])" in found["image 0"]["shader"]

@@ -86,12 +86,20 @@ def test_other_kinds_of_numbers_are_refused(tmp_path, dtype):
         open_series(tmp_path / "a.npy")
 
 
-def test_half_precision_is_read_as_single(tmp_path):
-    pixels = np.random.default_rng(0).random((20, 30)).astype(np.float16)
-    np.save(tmp_path / "a.npy", pixels)
-    series, found = whole(tmp_path / "a.npy")
+@pytest.mark.parametrize(("suffix", "dtype"), [(".npy", np.float16), (".npy", np.float64), (".tif", np.float64)])
+def test_other_precision_is_read_as_single(tmp_path, suffix, dtype):
+    pixels = np.random.default_rng(0).random((20, 30)).astype(dtype)
+    write = np.save if suffix == ".npy" else tifffile.imwrite
+    write(tmp_path / f"a{suffix}", pixels)
+    series, found = whole(tmp_path / f"a{suffix}")
     assert series.dtype == np.float32
-    np.testing.assert_array_equal(found[0], pixels)
+    np.testing.assert_array_equal(found[0], pixels.astype(np.float32))
+
+
+def test_numbers_beyond_single_precision_are_refused(tmp_path):
+    np.save(tmp_path / "a.npy", np.full((20, 30), 1e300))
+    with pytest.raises(RuntimeError, match=r"pixel \(0, 0, 0, 0, 0\).* is inf"):
+        ingest([str(tmp_path / "a.npy")], str(tmp_path / "s.ome.zarr/zarr.json"), sample="s", **SIDES)
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".png"])

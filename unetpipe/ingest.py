@@ -152,14 +152,15 @@ def _linkable(series: Series, wanted: Callable[[Series], Series], chunk: int) ->
             f"{series.name}: only OME-Zarr 0.5 with axes t, c, z, y, x can be used in place, all its channels, as it "
             "is; set ingest.copy to true"
         )
-    found = [open_array(level).shape for level in series.levels]
+    arrays = [open_array(level) for level in series.levels]
+    found = [array.shape for array in arrays]
     if found != level_shapes(series.shape, chunk):
         raise ValueError(
             f"{series.name}: its levels have y, x {[shape[3:] for shape in found]}, used in place they must be "
             f"{[shape[3:] for shape in level_shapes(series.shape, chunk)]} (halves, until ingest.chunk {chunk} holds "
             "one); set ingest.copy to true"
         )
-    return series
+    return series._replace(dtype=arrays[0].dtype)
 
 
 def _link(folder: Path, series: Series, ledger: Ledger) -> str:

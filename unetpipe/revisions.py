@@ -4,7 +4,7 @@ The rules carry it as a parameter and the ledgers as a part of their key, so tha
 """
 
 REVISIONS = {
-    "ingest": "ingest 4",
+    "ingest": "ingest 5",
     "truth": "truth 1",
     "mask": "mask 2",
     "weights": "weights 3",

@@ -233,7 +233,8 @@ def publish_images(store, series: list[dict], note: dict) -> None:
     publish(store, {"ome": layout, "unetpipe": {**note, "series": series}})
 
 
-OME_TYPES = {"float32": "float", "float64": "double"}
+# Of what OME has no type for, the next wider one.
+OME_TYPES = {"float16": "float", "float32": "float", "float64": "double", "int64": "double", "uint64": "double"}
 
 
 def _ome_xml(series: list[dict]) -> str:

@@ -76,7 +76,7 @@ def lazy(name: str, array: Any, axes: str, pixel_size=None, channels: tuple[str,
 
 
 def plain_type(name: str, dtype: np.dtype) -> np.dtype:
-    """Of pixels as they are read: masks as bytes, half precision as float32.
+    """Of pixels as they are read: masks as bytes, floating-point numbers as float32, which viewers know.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def plain_type(name: str, dtype: np.dtype) -> np.dtype:
         raise ValueError(f"{name}: pixels of type {dtype}; save it as integers or floating-point numbers")
     if dtype.kind == "b":
         return np.dtype(np.uint8)
-    return np.dtype(np.float32) if dtype == np.float16 else dtype.newbyteorder("=")
+    return np.dtype(np.float32) if dtype.kind == "f" else dtype.newbyteorder("=")
 
 
 def channel_names(count: int, axes: str) -> tuple[str, ...]:

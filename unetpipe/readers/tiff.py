@@ -16,8 +16,8 @@ from defusedxml import ElementTree
 from tifffile import PHOTOMETRIC
 
 from unetpipe.geometry import Region
-from unetpipe.readers.series import RGB, UNKNOWN_DEPTH, Series, plain_axes
-from unetpipe.readers.views import coloured, counted, inverted, opaque, oriented
+from unetpipe.readers.series import RGB, UNKNOWN_DEPTH, Series, plain_axes, plain_type
+from unetpipe.readers.views import coloured, inverted, opaque, oriented, retyped
 from unetpipe.readers.whole import check_whole
 
 SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
@@ -100,7 +100,7 @@ def _as_seen(series: Series, page, *, palette: bool) -> Series:
         series = inverted(series)
     if kind == PHOTOMETRIC.RGB and page.extrasamples and series.shape[1] == 3 + len(page.extrasamples):
         series = opaque(series)
-    series = counted(series) if series.dtype.kind == "b" else series
+    series = retyped(series, plain_type(series.name, series.dtype))
     return oriented(series, getattr(page.tags.get("Orientation"), "value", 1))
 
 

@@ -71,6 +71,8 @@ def opaque(series: Series) -> Series:
     return series._replace(shape=shape, channels=RGB)
 
 
-def counted(series: Series) -> Series:
-    """False and true as 0 and 1."""
-    return series._replace(dtype=np.dtype(np.uint8), read=lambda region: series.read(region).astype(np.uint8))
+def retyped(series: Series, dtype: np.dtype) -> Series:
+    """The same values as numbers of another type."""
+    if dtype == series.dtype:
+        return series
+    return series._replace(dtype=dtype, read=lambda region: series.read(region).astype(dtype))

@@ -7,6 +7,7 @@ from unetpipe.view.scene import Scene
 RGB = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1)}
 MIXED = ((0, 1, 1), (1, 0, 1), (1, 1, 0), (0, 1, 0), (1, 0, 0), (0, 0, 1))  # of channels that are no colours
 WHITE, ORANGE = (1, 1, 1), (1, 0.4, 0)
+TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "float32")  # of pixels that it can show
 SHOWN = 3  # channels that are seen at first
 CENTRED = [[float(row == column) for column in range(5)] + [-0.5] for row in range(5)]  # pixel 0 around 0, as in OME
 SCREEN = 900  # pixels of a window that an image should fill at first
@@ -15,7 +16,8 @@ SCREEN = 900  # pixels of a window that an image should fill at first
 def state(scene: Scene, data: str) -> dict[str, Any]:
     """The JSON state of a series.
 
-    Each channel is a layer of its own, since Neuroglancer mixes within one only what lies in one chunk.
+    Each channel is a layer of its own, since Neuroglancer mixes within one only what lies in one chunk; there are none
+    of pixels that it cannot show.
 
     Parameters
     ----------
@@ -24,7 +26,7 @@ def state(scene: Scene, data: str) -> dict[str, Any]:
     """
     t, _, z, y, x = scene.shape
     image = f"{data}/images/{scene.sample}.ome.zarr/{scene.path}/"
-    layers = [_channel(scene, k, image) for k in range(len(scene.channels))]
+    layers = [_channel(scene, k, image) for k in range(len(scene.channels))] if scene.dtype in TYPES else []
     source = f"{data}/probabilities/{scene.sample}.zarr/{scene.path}/"
     layers += [_probability(scene, k, source) for k in range(scene.classes)]
     layers += [_labels(name, f"{image}labels/{name}/", scene.labels[0]) for name in scene.labels]

@@ -17,6 +17,7 @@ class Scene(NamedTuple):
     path: str  # of the series within the store of its sample: 0, 1, …
     name: str
     shape: tuple[int, ...]  # t, c, z, y, x
+    dtype: str
     levels: int
     pixel_size: tuple[float, ...] | None  # z, y, x, µm
     channels: tuple[str, ...]
@@ -55,6 +56,7 @@ def _scenes(results: Path, sample: str) -> Iterator[Scene]:
             path,
             entry["name"],
             tuple(entry["shape"]),
+            entry["dtype"],
             entry["levels"],
             tuple(entry["pixel_size"]) if entry["pixel_size"] else None,
             tuple(entry["channels"]),

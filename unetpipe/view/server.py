@@ -9,9 +9,10 @@ from pathlib import Path
 
 from tornado.web import HTTPError, RequestHandler, StaticFileHandler
 
-from unetpipe.view.neuroglancer import state
+from unetpipe.view.neuroglancer import TYPES, state
 from unetpipe.view.scene import Scene, find_scenes
 
+logger = logging.getLogger(__name__)
 HERE = "127.0.0.1"
 
 
@@ -43,6 +44,9 @@ def serving(results: Path, samples: Sequence[str] = (), *, port: int = 0) -> Ite
         raise RuntimeError("Neuroglancer is not installed: pip install neuroglancer, or look with --napari") from error
 
     scenes, token = find_scenes(results, samples), secrets.token_urlsafe(16)
+    for scene in (scene for scene in scenes if scene.dtype not in TYPES):
+        what = f'sample "{scene.sample}", image {scene.name}: Neuroglancer cannot show pixels of type {scene.dtype}'
+        logger.warning("%s, only what lies over them; look with --napari, or save the image as float32", what)
     logging.getLogger("tornado.access").setLevel(logging.ERROR)  # shards that hold nothing do not exist: 404
     neuroglancer.set_server_bind_address(HERE, port)
     try:
