@@ -1,6 +1,7 @@
 """What leaves the project computes the same elsewhere."""
 
 import hashlib
+import re
 import shutil
 import zipfile
 
@@ -12,7 +13,7 @@ import torch
 import yaml
 
 from unetpipe.cli import main
-from unetpipe.export import Probabilities
+from unetpipe.export import Probabilities, export_package
 from unetpipe.network import UNet
 from unetpipe.pretrained import PretrainedUNet
 from unetpipe.saved import save_network
@@ -33,7 +34,17 @@ def exported(request, tmp_path_factory):
     network = NETWORKS[request.param]().eval()
     save_network(network, folder / "network.json", NOTE)
     for name in ("network.onnx", "package.zip"):
-        main(["export", str(folder / "network.json"), str(folder / name), "--name", "Cells in a test"])
+        main(
+            [
+                "export",
+                str(folder / "network.json"),
+                str(folder / name),
+                "--name",
+                "Cells in a test",
+                "--licence",
+                "mit",
+            ]
+        )
     return network, folder
 
 
@@ -64,7 +75,24 @@ def test_the_package_holds_what_it_describes(exported):
     assert [axis["size"]["offset"] for axis in description["outputs"][0]["axes"][2:]] == [
         -2 * a.halo for a in network.axes
     ]
+    assert description["license"] == "MIT"
     assert description["inputs"][0]["axes"][1]["channel_names"] == ["phase_contrast", "DAPI"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"name": "my/net: é"}, "name 'my/net: é': take 5 to 128 letters"),
+        ({"name": "cell"}, "name 'cell': take 5 to 128 letters"),
+        ({"licence": "FOO"}, "licence 'FOO' is none that SPDX knows"),
+        ({"licence": "LicenseRef-mine"}, "licence 'LicenseRef-mine' is none"),
+        ({"licence": "MIT OR ISC"}, "licence 'MIT OR ISC' is none"),
+    ],
+)
+def test_what_bioimage_io_would_refuse_is_refused_before_anything_is_written(tmp_path, given, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        export_package(tmp_path / "network.json", tmp_path / "p.zip", **{"name": "Cells", **given})
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_tampered_network_is_one_sentence(exported, tmp_path):

@@ -5,6 +5,7 @@ What leaves is the network with its softmax, for grey values of 0 … 1 between 
 
 import hashlib
 import io
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 from torch import nn
 
 from unetpipe import __version__
@@ -20,6 +22,8 @@ from unetpipe.network import Network
 from unetpipe.saved import load_network
 
 OPSET = 18
+NAME = re.compile(r"[A-Za-z0-9_+\- ()]{5,128}")
+LICENCE = re.compile(r"(?!LicenseRef-)[A-Za-z0-9.-]+")  # one, which is in the list
 SMALLEST = 32  # least output of the package's test image along each axis, pixels
 CITATION = {
     "text": "Ronneberger, Fischer, Brox: U-Net: Convolutional Networks for Biomedical Image Segmentation. MICCAI 2015",
@@ -83,10 +87,16 @@ def export_package(network: str | Path, output: str | Path, *, name: str, licenc
     output : path
         A zip file: `rdf.yaml`, the network as ONNX, a test image and what the network makes of it.
     name : str
-        Of the model.
+        Of the model, 5 to 128 letters without accents, digits, spaces and `_+-()`.
     licence : str
         SPDX identifier of the licence under which the weights are given.
+
+    Raises
+    ------
+    ValueError
+        If bioimage.io would refuse the name or the licence.
     """
+    licence = _checked(name, licence)
     rebuilt, note = load_network(network)
     image = np.random.default_rng(0).random((1, rebuilt.arguments["channels"], *_sides(rebuilt)), dtype=np.float32)
     scaled = torch.from_numpy(_scale(image, note["percentiles"]))
@@ -101,6 +111,21 @@ def export_package(network: str | Path, output: str | Path, *, name: str, licenc
     with replacing(output) as aside, zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED) as package:
         for file, content in files.items():
             package.writestr(zipfile.ZipInfo(file, (1980, 1, 1, 0, 0, 0)), content)
+
+
+def _checked(name: str, licence: str) -> str:
+    """The licence as SPDX spells it."""
+    if not NAME.fullmatch(name):
+        raise ValueError(f"name {name!r}: take 5 to 128 letters a to z, digits, spaces and _ + - ( )")
+    try:
+        spelt = str(canonicalize_license_expression(licence))
+    except InvalidLicenseExpression:
+        spelt = ""
+    if not LICENCE.fullmatch(spelt):
+        raise ValueError(
+            f"licence {licence!r} is none that SPDX knows, see https://spdx.org/licenses; CC-BY-4.0 is one"
+        )
+    return spelt
 
 
 def _scale(image: np.ndarray, percentiles) -> np.ndarray:
