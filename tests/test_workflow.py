@@ -142,14 +142,15 @@ def test_folds_train_a_network_each_and_predict_together(project):
     assert project.planned() == {}
 
 
-def test_a_network_from_elsewhere_trains_nothing(project):
-    shutil.copytree(project.folder / "results" / "network" / "all", project.folder / "elsewhere")
+def test_a_network_from_elsewhere_trains_nothing(project, capsys):
+    shutil.move(project.folder / "results" / "network" / "all", project.folder / "elsewhere")
     project.config["network"] = "elsewhere/network.json"
     project.rows = [row for row in project.rows if row.startswith(("sample", "slide"))]
     assert "train" not in project.planned()
     code, said = project.run()
     assert code == 0, said
     assert (project.folder / "results" / "report.html").exists()
+    assert verified(project.folder / "results", capsys)[0] == 0
 
 
 def test_a_touched_small_source_is_no_change(project):

@@ -140,6 +140,13 @@ def listed(value) -> list:
     return value if isinstance(value, list) else [value] if value else []
 
 
+def given_networks(project: Path) -> list[Path]:
+    """Those that the `config.yaml` in a project's folder names, as far as they are there; none without such a file."""
+    config = project / "config.yaml"
+    named = listed(read_config(config)["network"]) if config.exists() else []
+    return [path for name in named if (path := project / name).exists()]
+
+
 def _strides(config: dict, notes: list[dict]) -> list[int]:
     """Of what the blocks have to be multiples, one number an axis: of a network that is yet to be trained the most."""
     if notes:

@@ -3,13 +3,13 @@
 import gzip
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from unetpipe.blocks import read_lines
+from unetpipe.config import given_networks
 from unetpipe.geometry import Region
 from unetpipe.label import Objects, Settings, Spacing
 from unetpipe.manifest import file_checksum, read_json
@@ -21,6 +21,7 @@ from unetpipe.tables import count_rows
 STAGES = {"ingest": "images/{}.ome.zarr/zarr.json", "truth": "truth/{}.json", "tissue": "tissue/{}.json"}
 STAGES |= {"objects": "objects/{}.json", "weights": "weights/{}.zarr/zarr.json"}
 STAGES |= {"predict": "probabilities/{}.zarr/zarr.json probabilities/{}.parts"}
+NAMED = 3  # of files that are to be made again together
 STORES = {"images": ".ome.zarr", "weights": ".zarr", "probabilities": ".zarr"}
 
 
@@ -28,14 +29,14 @@ class Problem(NamedTuple):
     """One thing that is wrong."""
 
     what: str
-    delete: str  # what to delete, so that the next run makes it again; paths below the results
+    delete: str = ""  # what to delete, so that the next run makes it again; paths below the results
 
     def __str__(self) -> str:
-        return f"{self.what}; delete {self.delete} and run again"
+        return f"{self.what}; delete {self.delete} and run again" if self.delete else self.what
 
 
 def verify(
-    results: Path, *, blocks: int = 3, networks: Sequence[str | Path] = (), device: str = "auto"
+    results: Path, *, blocks: int = 3, networks: Sequence[str | Path] = (), device: str = "auto", workers: int = 1
 ) -> Iterator[Problem]:
     """Whatever is not as it was written, or is not what it would be if it were computed again.
 
@@ -46,7 +47,10 @@ def verify(
     blocks : int
         Of every sample, to be computed again: chosen at random, of the probabilities and of the objects.
     networks : sequence of path
-        `network.json` of those that predicted, where they are not the run's own.
+        `network.json` of those that predicted, where they are neither the run's own nor named by the `config.yaml`
+        beside the results.
+    workers : int
+        Threads that find objects again.
     """
     harmed = set()  # samples of which some blocks may be unreadable
     for kind, ending in STORES.items():
@@ -57,32 +61,66 @@ def verify(
                 yield problem
     broken = [*damaged_networks(results)]
     yield from broken
-    for manifest in sorted((results / "objects").glob("[!.]*.json")):
-        sample = manifest.stem
+    known = [*(results / "network").glob("*/network.json"), *given_networks(results.resolve().parent), *networks]
+    for sample in sorted({path.stem for kind in ("tissue", "objects") for path in (results / kind).glob("[!.]*.json")}):
+        lost = [*missing(results, sample)]
+        yield from lost
+        if not _manifest(results, sample).exists():
+            continue  # it is learnt from
         yield from damaged_tables(results, sample)
-        if blocks:
-            found = [other_objects(results, sample, blocks)]
-            found += [] if broken else [other_probabilities(results, sample, blocks, networks, device)]
-            for again in found:
-                yield from _readable(again) if sample in harmed else again
+        if blocks and not lost:
+            found = {"objects": other_objects(results, sample, blocks, workers)}
+            found |= {} if broken else {"predict": other_probabilities(results, sample, blocks, known, device)}
+            for stage, again in found.items():
+                yield from _readable(again, _root(stage, sample), told=sample in harmed)
 
 
-def _readable(problems: Iterator[Problem]) -> Iterator[Problem]:
-    """Problems until a block cannot be read, which is told already."""
-    with suppress(OSError, ValueError, RuntimeError):
+def _readable(problems: Iterator[Problem], delete: str, *, told: bool) -> Iterator[Problem]:
+    """Problems until something cannot be read, which is one more, unless it is told already."""
+    try:
         yield from problems
+    except (OSError, ValueError, RuntimeError) as error:
+        if not told:
+            yield Problem(str(error), delete)
+
+
+def _root(stage: str, sample: str) -> str:
+    """What to delete below the results, so that a stage of a sample runs again."""
+    return STAGES[stage].replace("{}", sample)
+
+
+def _manifest(results: Path, sample: str) -> Path:
+    return results / _root("objects", sample)
+
+
+def missing(results: Path, sample: str) -> Iterator[Problem]:
+    """What has to be there before anything can be found again."""
+    stages = "ingest", "tissue", *(["predict"] if _manifest(results, sample).exists() else [])
+    for path in (results / _root(stage, sample).split()[0] for stage in stages):
+        if not path.exists():
+            yield Problem(f"{path} is missing; run again")
 
 
 def damaged_shards(store: Path, sample: str) -> Iterator[Problem]:
-    """Files of a store whose checksums are not those in its ledger."""
+    """Files of a store whose checksums are not those in its ledger, together for each stage that wrote there."""
     for folder in sorted((store / ".ledger").glob("*")):
-        delete = STAGES[folder.name].format(*[sample] * 2)
-        for path, known in _written(folder).items():
-            file = store / path
-            found = file_checksum(file) if file.exists() else None
-            if found not in known:
-                state = "is missing" if found is None else "is not what was written"
-                yield Problem(f"{file} ({next(iter(known.values()))}) {state}", delete)
+        wrong = [*_wrong_files(store, _written(folder))]
+        if wrong:
+            more = f", and {len(wrong) - NAMED} files more" if len(wrong) > NAMED else ""
+            yield Problem(", ".join(wrong[:NAMED]) + more, _root(folder.name, sample))
+
+
+def _wrong_files(store: Path, written: dict[str, dict[str, str]]) -> Iterator[str]:
+    """Arrays that are gone, and shards, each with the block that it is of."""
+    for array in sorted({path.partition("/c/")[0] for path in written}):
+        if not (store / array / "zarr.json").exists():
+            yield f"{store / array / 'zarr.json'} is missing"
+    for path, known in written.items():
+        file = store / path
+        found = file_checksum(file) if file.exists() else None
+        if found not in known:
+            state = "is missing" if found is None else "is not what was written"
+            yield f"{file} ({next(iter(known.values()))}) {state}"
 
 
 def _written(folder: Path) -> dict[str, dict[str, str]]:
@@ -109,7 +147,8 @@ def damaged_networks(results: Path) -> Iterator[Problem]:
 
 def damaged_tables(results: Path, sample: str) -> Iterator[Problem]:
     """Tables and outlines that are not whole, or have other objects than the manifest."""
-    manifest, table, outlines = (results / "objects" / f"{sample}{end}" for end in (".json", ".parquet", ".geojson.gz"))
+    manifest = _manifest(results, sample)
+    table, outlines = (manifest.with_name(f"{sample}{end}") for end in (".parquet", ".geojson.gz"))
     expected = sum(series["objects"] for series in read_json(manifest)["series"])
     try:
         rows = count_rows(table)
@@ -125,23 +164,22 @@ def damaged_tables(results: Path, sample: str) -> Iterator[Problem]:
         yield Problem(f"{outlines} cannot be read ({error})", f"objects/{sample}.geojson.gz")
 
 
-def other_objects(results: Path, sample: str, count: int) -> Iterator[Problem]:
+def other_objects(results: Path, sample: str, count: int, workers: int) -> Iterator[Problem]:
     """Blocks of the objects that are others if they are found again."""
-    image, manifest = results / "images" / f"{sample}.ome.zarr", results / "objects" / f"{sample}.json"
-    source = results / "probabilities" / f"{sample}.zarr"
-    settings, random = Settings(**read_json(manifest)["settings"]), np.random.default_rng()
+    image, source = results / "images" / f"{sample}.ome.zarr", results / "probabilities" / f"{sample}.zarr"
+    settings, random = Settings(**read_json(_manifest(results, sample))["settings"]), np.random.default_rng()
     entries = read_attributes(image / "zarr.json")["series"]
     for number in sorted(random.choice(len(entries), min(count, len(entries)), replace=False)):
         entry = entries[number]
         spacing = Spacing.of(entry, read_attributes(source / "zarr.json"))
-        objects = Objects(source / entry["path"], entry["shard"], settings, 1, spacing)
+        objects = Objects(source / entry["path"], entry["shard"], settings, workers, spacing)
         stored = open_array(label_path(image, entry["path"], "objects") / "0")
         for _ in range(-(-count // len(entries))):
             region = _any_block(stored.shape, stored.shards, random)
             if not np.array_equal(objects.read(region), stored[region]):
                 place = ",".join(str(part.start) for part in region)
                 what = f"objects of {sample}, series {entry['name']}, at {place}: found again they are others"
-                yield Problem(what, STAGES["objects"].format(sample))
+                yield Problem(what, _root("objects", sample))
 
 
 def _any_block(shape: Sequence[int], sides: Sequence[int], random: np.random.Generator) -> Region:
@@ -154,15 +192,13 @@ def other_probabilities(
 ) -> Iterator[Problem]:
     """Blocks of the probabilities that are others if they are predicted again."""
     store = results / "probabilities" / f"{sample}.zarr" / "zarr.json"
-    paths: list[str | Path] = [*(results / "network").glob("*/network.json"), *networks]
-    known, wanted = {read_json(path)["digest"]: str(path) for path in paths}, read_attributes(store)["networks"]
+    known, wanted = {read_json(path)["digest"]: str(path) for path in networks}, read_attributes(store)["networks"]
     if set(wanted) - known.keys():
-        what = (
-            f"{store}: the network that made it is not in {results / 'network'}: name it with --network if it is from"
-        )
-        yield Problem(f"{what} elsewhere, or it is out of date", STAGES["predict"].format(sample, sample))
+        what = f"{store} was made by a network that is not at hand: name its network.json with --network"
+        own = any((results / "network").glob("*/network.json"))
+        yield Problem(f"{what}, or if it is out of date", _root("predict", sample)) if own else Problem(what)
         return
     image, tissue = (str(results / path) for path in (f"images/{sample}.ome.zarr/zarr.json", f"tissue/{sample}.json"))
     used = [known[digest] for digest in wanted]
     for problem in recheck(image, tissue, used, str(store), sample=sample, count=count, device=device):
-        yield Problem(f"probabilities of {sample}, {problem}", STAGES["predict"].format(sample, sample))
+        yield Problem(f"probabilities of {sample}, {problem}", _root("predict", sample))

@@ -1,6 +1,7 @@
 """Commands that look at what a run made."""
 
 import json
+import os
 import webbrowser
 from contextlib import suppress
 from pathlib import Path
@@ -92,8 +93,11 @@ def _add_verify(commands) -> None:
     )
     verified.add_argument("results", type=Path, help="of a run, or the folder of its config")
     verified.add_argument("--blocks", type=int, default=3, help="of each sample, to be computed again (%(default)s)")
-    verified.add_argument("--network", type=Path, action="append", default=[], help="network.json from elsewhere")
+    verified.add_argument(
+        "--network", type=Path, action="append", default=[], help="network.json that neither the run nor its config has"
+    )
     verified.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    verified.add_argument("--threads", type=int, default=os.cpu_count(), help="(%(default)s)")
     verified.set_defaults(run=_verify)
 
 
@@ -206,7 +210,8 @@ def _picture(options) -> None:
 def _verify(options) -> None:
     from unetpipe.verification import verify
 
-    wanted = {"blocks": options.blocks, "networks": options.network, "device": options.device}
+    wanted = {name: getattr(options, name) for name in ("blocks", "device")}
+    wanted |= {"networks": options.network, "workers": options.threads}
     problems = 0
     for problem in verify(results_of(options.results), **wanted):
         print(problem, flush=True)

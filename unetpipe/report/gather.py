@@ -14,6 +14,7 @@ import pandas as pd
 from pyarrow.parquet import read_schema, read_table
 from scipy import ndimage
 
+from unetpipe.config import given_networks
 from unetpipe.manifest import read_json
 from unetpipe.report.odd import MEASURES
 from unetpipe.report.stages import DONE, FAILED, UNFINISHED, Stage, expected_rules, find_samples, stage
@@ -95,7 +96,7 @@ def gather(
     samples : sequence of (name, split), optional
         Of the sheet; what can be found if not given.
     networks : sequence of path, optional
-        `network.json` of each; those below the results if not given.
+        `network.json` of each; if not given those that the config beside the results names, or else those below them.
     """
     logs = results.resolve().parent / "logs"
     paths = _find_networks(results, logs) if networks is None else list(map(Path, networks))
@@ -135,7 +136,9 @@ def _in_one_unit(rows: list[Sample]) -> list[Sample]:
 
 
 def _find_networks(results: Path, logs: Path) -> list[Path]:
-    """Those that the run has trained, or began to."""
+    """Those that its config gives to the run, or that it has trained, or began to."""
+    if given := given_networks(logs.parent):
+        return given
     folds = {path.name for path in results.glob("network/*")} | {path.stem for path in logs.glob("train/*.log")}
     return [results / "network" / fold / "network.json" for fold in sorted(folds)]
 
