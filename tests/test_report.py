@@ -16,9 +16,10 @@ from unetpipe.cli import main
 from unetpipe.ingest import ingest
 from unetpipe.manifest import write_json
 from unetpipe.report import odd, page, write_report
+from unetpipe.report.gather import gather
 from unetpipe.report.page import BYTES, DRAWN, RICH, allowance
-from unetpipe.report.pictures import View, _jpeg, _overlay, errors, layers, outlines, pixel_counts
-from unetpipe.report.stages import find_samples, last_error, stage
+from unetpipe.report.pictures import View, _jpeg, _overlay, errors, layers, outlines, pixel_counts, views
+from unetpipe.report.stages import Stage, find_samples, last_error, stage
 
 HOSTILE = '<script>alert("x")</script>&.tif'
 FAILURE = """14:02:01 ERROR unetpipe: ValueError: sample "b": <b>no</b> channel
@@ -228,6 +229,44 @@ def test_errors_are_found_true_missed_and_false():
     expected = np.zeros(truth.shape, int)
     expected[2:10, 3:11], expected[2:10, 20:28], expected[2:10, 40:48] = 1, 2, 3
     assert np.array_equal(codes, expected)
+
+
+def test_errors_of_large_ids_take_memory_for_few():
+    found = np.zeros((20, 60), np.uint32)
+    found[2:10, 2:10] = 2**31  # a count of each id would take 16 GB
+    known = np.ones(found.shape, bool)
+    assert (errors(found, found, known) == (found > 0)).all()
+
+
+@pytest.fixture
+def volume(tmp_path):
+    """A volume of 1024 × 512 pixels at two times; at time 1, plane 2, three objects lie in its lower half."""
+    image = np.zeros((2, 1, 4, 1024, 512), np.uint8)
+    image[1, 0, 2] = np.random.default_rng(0).integers(0, 255, (1024, 512))
+    np.save(tmp_path / "v.npy", image)
+    results = tmp_path / "results"
+    ingest([str(tmp_path / "v.npy")], str(results / "images/v.ome.zarr/zarr.json"), sample="v", chunk=256, shard=1024)
+    write_json(results / "tissue/v.json", {"series": [{"fraction": 1.0, "low": [0], "high": [255]}]})
+    rows = [(0, 0, 4, 100, 100)] * 2 + [(1, 2, 3, 600, 100)] * 3 + [(1, 0, 1, 100, 100)] * 2
+    table = pd.DataFrame(rows, columns=["t", "front", "back", "y_px", "x_px"]).assign(series="v", volume_px=5)
+    (results / "objects").mkdir()
+    table.assign(probability=0.9).to_parquet(results / "objects/v.parquet")
+    for path in ("objects/v.json", "probabilities/v.zarr/zarr.json"):
+        note = {"blocks": {"computed": 1, "no tissue": 0}, "seams": {"windows": 0}}
+        write_json(results / path, {"attributes": {"unetpipe": note}})
+    return results
+
+
+def test_of_a_volume_the_plane_with_most_objects_is_shown(volume):
+    (sample,) = gather(volume, [["v", "predict"]]).samples
+    assert sample.objects.plane == (1, 2)
+    assert sample.objects.window == (512, 0)  # although the upper half has more objects in all planes together
+    assert sample.objects.densities.tolist() == pytest.approx([n / (512**2 * 2 * 4 / 1e6) for n in (4, 3)])
+    assert np.isfinite(sample.measures["focus"])  # all other planes are black
+    done = [Stage(rule, "v", "done", "") for rule in ("ingest", "mask", "measure")]
+    (view,) = views(volume, sample._replace(stages=done), 1, 1024)
+    assert view.title == "v, t 1, z 2"
+    assert view.image.any()
 
 
 def test_outlines_say_whose_they_are():

@@ -13,5 +13,5 @@ REVISIONS = {
     "label": "label 4",
     "measure": "measure 4",
     "score": "score 4",
-    "report": "report 6",
+    "report": "report 7",
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Event
 
 import pandas as pd
+from pyarrow.parquet import read_metadata
 
 from unetpipe.cli.results import results_of
 from unetpipe.totals import read_scores
@@ -71,6 +72,8 @@ def _add_picture(commands) -> None:
     picture = commands.add_parser(
         "picture",
         help="draw a window of an image beside its objects",
+        description="Objects are left out where there are none, as in images that the network learns from. Of a volume "
+        "or a time series one plane is drawn: the one with most objects, or else the middle one.",
         epilog="example: unetpipe picture my/results/images/slide.ome.zarr window.png --at 1500 1700",
     )
     picture.add_argument("store", type=Path, help="results/images/SAMPLE.ome.zarr")
@@ -79,6 +82,7 @@ def _add_picture(commands) -> None:
     picture.add_argument(
         "--at", type=int, nargs=2, default=(0, 0), metavar=("Y", "X"), help="upper left corner, pixels"
     )
+    picture.add_argument("--plane", type=int, nargs=2, metavar=("T", "Z"), help="another plane, from 0")
     picture.add_argument("--side", type=int, default=512, help="pixels")
     picture.set_defaults(run=_picture)
 
@@ -106,13 +110,13 @@ def _summary(options) -> None:
     tables = sorted((results / "objects").glob("[!.]*.parquet"))
     print("\nobjects")
     for path in tables:
-        print(f"  {path.name.removesuffix('.parquet'):12} {len(pd.read_parquet(path)):7}   {path}")
+        print(f"  {path.name.removesuffix('.parquet'):12} {read_metadata(path).num_rows:7}   {path}")
     for path in sorted((results / "network").glob("*/network.json")):
         _say_kept(path)
-    scores = results / "scores.tsv"
-    if scores.exists():
-        print("\nscores (objects at IoU 0.5)")
-        print(_score_table(read_scores(scores), intervals=options.intervals))
+    if (results / "scores.tsv").exists():
+        scores = read_scores(results / "scores.tsv")
+        print(f"\nscores (objects at IoU {scores.threshold[scores.metric == 'f1'].iloc[0]})")
+        print(_score_table(scores, intervals=options.intervals))
     if options.otsu:
         print("\nfor comparison: F1 of a global Otsu threshold with connected components")
         for sample, f1 in _otsu(options.otsu).items():
@@ -193,18 +197,48 @@ def _picture(options) -> None:
     from PIL import Image
 
     from unetpipe.report.pictures import coloured, grey
+    from unetpipe.report.planes import plane_name
     from unetpipe.store import label_path, open_array
 
-    y, x = options.at
+    entry = _series(options.store, options.series)
+    (y, x), plane = options.at, _plane(options, entry)
     window = (slice(y, y + options.side), slice(x, x + options.side))
-    image = open_array(options.store / options.series / "0")[(0, slice(None), 0, *window)]
-    objects = open_array(label_path(options.store, options.series, "objects") / "0")[(0, 0, *window)]
-    if 0 in objects.shape:
+    t, z = plane
+    image = open_array(options.store / options.series / "0")[(t, slice(None), z, *window)]
+    if 0 in image.shape:
         raise ValueError(f"--at {y} {x} lies outside the image")
     plain = grey(image, *(np.percentile(image, percent, axis=(1, 2)).tolist() for percent in (0.5, 99.5)))
+    drawn, objects = [plain], label_path(options.store, options.series, "objects")
+    if (objects / "zarr.json").exists():
+        drawn.append(coloured(plain, open_array(objects / "0")[(t, z, *window)]))
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.concatenate([plain, coloured(plain, objects)], axis=1)).save(options.output, optimize=True)
-    print(options.output)
+    Image.fromarray(np.concatenate(drawn, axis=1)).save(options.output, optimize=True)
+    print(f"{options.output}{plane_name(entry, plane)}")
+
+
+def _series(store: Path, number: str) -> dict:
+    """What a store says of one of its images."""
+    from unetpipe.store import read_attributes
+
+    entries = {entry["path"]: entry for entry in read_attributes(store / "zarr.json")["series"]}
+    if number not in entries:
+        raise ValueError(f"--series {number}: {store} has images 0 to {len(entries) - 1}")
+    return entries[number]
+
+
+def _plane(options, entry: dict) -> tuple[int, int]:
+    """The one that is asked for, or the one with most objects."""
+    from unetpipe.report.planes import fullest_plane
+
+    if options.plane is None:
+        results, sample = options.store.resolve().parents[1], options.store.name.removesuffix(".ome.zarr")
+        table = results / "objects" / f"{sample}.parquet"
+        return fullest_plane(table if table.exists() else None, entry)
+    times, _, planes, *_ = entry["shape"]
+    t, z = options.plane
+    if not (0 <= t < times and 0 <= z < planes):
+        raise ValueError(f"--plane {t} {z}: the image has times 0 to {times - 1} and planes 0 to {planes - 1}")
+    return t, z
 
 
 def _verify(options) -> None:

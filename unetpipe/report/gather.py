@@ -17,6 +17,7 @@ from scipy import ndimage
 from unetpipe.config import given_networks
 from unetpipe.manifest import read_json
 from unetpipe.report.odd import MEASURES
+from unetpipe.report.planes import Plane, fullest_plane, spans
 from unetpipe.report.stages import DONE, FAILED, UNFINISHED, Stage, expected_rules, find_samples, stage
 from unetpipe.store import open_array, read_attributes
 from unetpipe.totals import read_scores
@@ -36,8 +37,9 @@ class Objects(NamedTuple):
     pixels: float  # median
     uncertainty: float  # mean of 1 − probability
     sizes: np.ndarray  # how many have a size between two edges of `SIZES`
-    densities: np.ndarray  # objects per megapixel in each cell of the first series that holds any
-    window: tuple[int, int]  # upper left corner of the fullest cell, y, x
+    densities: np.ndarray  # objects per megapixel of all planes in each cell of the first series that holds any
+    plane: Plane  # of the first series, see `fullest_plane`
+    window: tuple[int, int]  # upper left corner of the fullest cell of that plane, y, x
 
 
 class Sample(NamedTuple):
@@ -196,7 +198,8 @@ def read_objects(path: Path, entries: list[dict]) -> Objects:
     size = {"area_px": "area_um2", "volume_px": "volume_um3"}[area] if known else area
     columns = {column: read_table(path, columns=[column])[column] for column in {area, size, "probability"}}
     sizes = columns[size].to_numpy()
-    densities, window = _cells(path, entries)
+    plane = fullest_plane(path, entries[0])
+    densities, window = _cells(path, entries[0], plane)
     return Objects(
         len(sizes),
         float(columns[area].to_numpy().sum()),
@@ -206,21 +209,35 @@ def read_objects(path: Path, entries: list[dict]) -> Objects:
         float(1 - columns["probability"].to_numpy().mean()) if len(sizes) else np.nan,
         np.histogram(np.log2(np.maximum(sizes, 2.0**-8)), SIZES)[0],
         densities,
+        plane,
         window,
     )
 
 
-def _cells(path: Path, entries: list[dict]) -> tuple[np.ndarray, tuple[int, int]]:
-    """Objects per megapixel in each whole cell of the first series, and the corner of the fullest."""
-    places = read_table(path, columns=["y_px", "x_px"], filters=[("series", "==", entries[0]["name"])])
-    y, x = (places[name].to_numpy() for name in ("y_px", "x_px"))
-    side = min(WINDOW, *entries[0]["shape"][-2:])
-    counts = np.zeros([size // side for size in entries[0]["shape"][-2:]], int)
-    rows, columns = (y // side).astype(int), (x // side).astype(int)
-    whole = (rows < counts.shape[0]) & (columns < counts.shape[1])
-    np.add.at(counts, (rows[whole], columns[whole]), 1)
-    row, column = np.unravel_index(counts.argmax(), counts.shape)
-    return counts[counts > 0] / (side**2 / 1e6), (int(row) * side, int(column) * side)
+def _cells(path: Path, entry: dict, plane: Plane) -> tuple[np.ndarray, tuple[int, int]]:
+    """Objects per megapixel in each whole cell of a series, in all its planes, and the corner of a plane's fullest."""
+    t, _, z, *sides = entry["shape"]
+    side = min(WINDOW, *sides)
+    grid = [size // side for size in sides]
+    places = read_table(path, columns=["y_px", "x_px"], filters=[("series", "==", entry["name"])])
+    cells = np.stack([places[name].to_numpy() // side for name in ("y_px", "x_px")]).astype(int)
+    whole = (cells < np.reshape(grid, (2, 1))).all(axis=0)
+    counts = _count(cells[:, whole], grid)
+    seen = _count(cells[:, whole & _in_plane(path, entry, plane)], grid) if t * z > 1 else counts
+    row, column = np.unravel_index(seen.argmax(), seen.shape)
+    return counts[counts > 0] / (side**2 * t * z / 1e6), (int(row) * side, int(column) * side)
+
+
+def _count(cells: np.ndarray, grid: list[int]) -> np.ndarray:
+    counts = np.zeros(grid, int)
+    np.add.at(counts, tuple(cells), 1)
+    return counts
+
+
+def _in_plane(path: Path, entry: dict, plane: Plane) -> np.ndarray:
+    """Which objects of a series a plane cuts."""
+    (time, depth), found = plane, spans(path, entry)
+    return ((found.t == time) & (found.front <= depth) & (depth < found.back)).to_numpy()
 
 
 def window_of(entry: dict, objects: Objects | None) -> tuple[slice, slice]:
@@ -234,7 +251,8 @@ def window_of(entry: dict, objects: Objects | None) -> tuple[slice, slice]:
 def sharpness(store: Path, entries: list[dict], objects: Objects | None) -> float:
     """Variance of the Laplacian over the variance of the grey values, of the first channel in one window."""
     window = window_of(entries[0], objects)
-    grey = open_array(store / entries[0]["path"] / "0")[(0, 0, 0, *window)].astype(float)
+    t, z = objects.plane if objects else fullest_plane(None, entries[0])
+    grey = open_array(store / entries[0]["path"] / "0")[(t, 0, z, *window)].astype(float)
     return float(ndimage.laplace(grey).var() / grey.var()) if grey.var() else np.nan
 
 

@@ -14,6 +14,7 @@ from skimage.segmentation import find_boundaries
 
 from unetpipe.metrics import Overlaps, Pairs, matches
 from unetpipe.report.gather import Sample, window_of
+from unetpipe.report.planes import fullest_plane, plane_name
 from unetpipe.store import IGNORED, label_path, open_array
 
 FOUND, TRUE, BOTH = (255, 130, 0), (0, 150, 255), (0, 220, 130)  # also: false, missed, found and true
@@ -55,7 +56,7 @@ def coloured(rgb: np.ndarray, objects: np.ndarray) -> np.ndarray:
 
 
 def views(results: Path, sample: Sample, most: int, side: int) -> Iterator[View]:
-    """Each series' first plane as a whole, its sides reduced to `side` pixels; and a window of the first series' plane.
+    """One plane of each series as a whole, its sides reduced to `side` pixels; and a window of the first series' plane.
 
     Parameters
     ----------
@@ -75,22 +76,26 @@ def _view(
     results: Path, sample: Sample, entry: dict, tissue: dict, level: int, window: tuple[slice, slice], *, probable: bool
 ) -> View:
     store = results / "images" / f"{sample.name}.ome.zarr"
-    image = open_array(store / entry["path"] / str(level))[(0, slice(None), 0, *window)]
+    plane = fullest_plane(results / "objects" / f"{sample.name}.parquet" if sample.objects else None, entry)
+    t, z = plane
+    image = open_array(store / entry["path"] / str(level))[(t, slice(None), z, *window)]
     done = {stage.rule for stage in sample.stages if stage.state == "done"}
     labels = {}
     for name, rule in (("objects", "label"), ("truth", "truth"), ("classes", "truth")):
         folder = label_path(store, entry["path"], name) / str(level)
-        labels[name] = open_array(folder)[(0, 0, *window)] if rule in done else None
+        labels[name] = open_array(folder)[(t, z, *window)] if rule in done else None
     classes = labels.pop("classes")
     known = None if classes is None else classes != IGNORED
     array = results / "probabilities" / f"{sample.name}.zarr" / entry["path"]
-    found = _probability(array, level, image.shape[-2:], window) if "predict" in done and probable else None
-    return View(entry["name"], 2**level, grey(image, tissue["low"], tissue["high"]), found, **labels, known=known)
+    wanted = (t, slice(None), z, *window)
+    found = _probability(array, level, image.shape[-2:], wanted) if "predict" in done and probable else None
+    title, colours = entry["name"] + plane_name(entry, plane), grey(image, tissue["low"], tissue["high"])
+    return View(title, 2**level, colours, found, **labels, known=known)
 
 
-def _probability(path: Path, level: int, shape: tuple[int, int], window: tuple[slice, slice]) -> np.ndarray:
-    """Foreground, p × 255; of a coarser level the upper left pixel of each cell."""
-    found = open_array(path)[(0, slice(None), 0, *window)].sum(axis=0, dtype=np.uint16).clip(0, 255).astype(np.uint8)
+def _probability(path: Path, level: int, shape: tuple[int, int], wanted: tuple) -> np.ndarray:
+    """Foreground, p × 255, of a plane or a part of it; of a coarser level the upper left pixel of each cell."""
+    found = open_array(path)[wanted].sum(axis=0, dtype=np.uint16).clip(0, 255).astype(np.uint8)
     return found[:: 2**level, :: 2**level][: shape[0], : shape[1]]
 
 
@@ -105,8 +110,10 @@ def errors(objects: np.ndarray, truth: np.ndarray, known: np.ndarray) -> np.ndar
 
     A found object of which more than half lies where the truth is not `known`, (y, x) bool, is none of them.
     """
-    apart = np.bincount(objects[~known], minlength=int(objects.max()) + 1)
-    objects = np.where((apart > np.bincount(objects.ravel()) / 2)[objects], 0, objects)
+    ids, numbers = np.unique(objects, return_inverse=True)  # a part of a slide has few of its ids
+    numbers = numbers.reshape(objects.shape)
+    apart = np.bincount(numbers[~known], minlength=len(ids)) > np.bincount(numbers.ravel()) / 2
+    objects = np.where(apart[numbers], 0, objects)
     table = Overlaps.of(Pairs.of(truth, objects, known))
     true_hits, found_hits = table.pairs[matches(table, MATCH)].T
     hit, right = np.isin(truth, table.true_ids[true_hits]), np.isin(objects, table.found_ids[found_hits])
