@@ -61,7 +61,7 @@ def verify(
                 yield problem
     broken = [*damaged_networks(results)]
     yield from broken
-    known = [*(results / "network").glob("*/network.json"), *given_networks(results.resolve().parent), *networks]
+    known = [*(results / "network").glob("*/network.json"), *given_networks(results.absolute().parent), *networks]
     for sample in sorted({path.stem for kind in ("tissue", "objects") for path in (results / kind).glob("[!.]*.json")}):
         lost = [*missing(results, sample)]
         yield from lost
