@@ -92,7 +92,7 @@ def results(tmp_path):
     probability[128:, 192:] = ndimage.gaussian_filter((labels > 0).astype(float), 5)[128:, 192:]
     array = create_array(results / "probabilities/new.zarr/0", (1, 1, 1, 192, 256), np.uint8, chunk=32, shard=64)
     array[0, 0, 0] = bytes_of(probability)[0]
-    write_group(results / "probabilities/new.zarr", {"unetpipe": {"series": [{"path": "0", "digest": "x"}]}})
+    write_group(results / "probabilities/new.zarr", {"unetpipe": {"sides": [1, 64, 64], "series": [{"path": "0", "digest": "x"}]}})
     image = str(results / "images/new.ome.zarr/zarr.json")
     predicted = str(results / "probabilities/new.zarr/zarr.json")
     write_objects(image, predicted, str(results / "objects/new.json"), sample="new", min_size=4)

@@ -22,6 +22,6 @@ def results_of(given: Path) -> Path:
         if (folder / "images").is_dir():
             return folder
     for folder in folders:
-        if folder.name == "results" and (folder.resolve().parent / "logs").is_dir():
+        if folder.name == "results" and (folder.absolute().parent / "logs").is_dir():
             return folder  # everything failed so far
     raise FileNotFoundError(f"{given} holds no results of a run; name the folder of its config, or its results")

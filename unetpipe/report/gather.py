@@ -100,7 +100,7 @@ def gather(
     networks : sequence of path, optional
         `network.json` of each; if not given those that the config beside the results names, or else those below them.
     """
-    logs = results.resolve().parent / "logs"
+    logs = results.absolute().parent / "logs"
     paths = _find_networks(results, logs) if networks is None else list(map(Path, networks))
     own = [path.parent.name for path in paths if path.parent.parent == results / "network"]
     names = find_samples(results, logs) if samples is None else samples

@@ -79,7 +79,7 @@ def write_report(
         **_charts(run, sum((part.counts for part in shown), NONE)),
         samples=list(zip(table.to_dict("records"), order, shown, strict=True)),
         config=yaml.safe_dump(config, sort_keys=False, allow_unicode=True) if config else "",
-        folder=root.resolve().parent.name,
+        folder=root.absolute().parent.name,
         data_uri=_data_uri,
     )
     _write_tables(output.with_suffix(""), table)
