@@ -18,7 +18,7 @@ from skimage.measure import label, regionprops_table
 from unetpipe.boxes import find_boxes, groups
 from unetpipe.grey import Counts, counted
 from unetpipe.labels_tiff import write_tiff
-from unetpipe.measure import Meaning, describe, write_measurements
+from unetpipe.measure import Frame, Meaning, Scene, _measured, describe, write_measurements
 from unetpipe.outlines import feature_texts, outline
 from unetpipe.store import create_array, label_path, open_array, write_group
 from unetpipe.tables import write_csv
@@ -220,19 +220,27 @@ def test_volumes_and_planes_share_a_table(stored, monkeypatch):
 def test_the_table_is_the_same_whatever_the_blocks_and_threads(stored, monkeypatch):
     write_measurements(*stored, sample="s", workers=1)
     expected = pd.read_parquet(stored[3]).sort_values(["series", "id"], ignore_index=True)
-    monkeypatch.setattr("unetpipe.measure.VOLUME", (3, 16, 16))
-    monkeypatch.setattr("unetpipe.measure.PLANE", (1, 16, 16))
+    monkeypatch.setattr("unetpipe.measure.BLOCKS", ((1, 16, 16), (3, 16, 16)))
     write_measurements(*stored, sample="s", workers=3)
     found = pd.read_parquet(stored[3]).sort_values(["series", "id"], ignore_index=True)
     pd.testing.assert_frame_equal(found, expected, check_exact=False, rtol=1e-12)  # places are counted from the box
+
+
+def test_deep_objects_are_read_together():
+    labels = np.zeros((1, 70, 40, 40), np.uint32)
+    for number, (y, x) in enumerate(np.ndindex(8, 8), start=1):
+        labels[0, 20:37, 5 * y : 5 * y + 4, 5 * x : 5 * x + 4] = number
+    frames = (Frame(pixels, 0) for pixels in (labels, labels[:, None], np.zeros((1, 1, 70, 40, 40), np.uint8)))
+    tables = [table for table, _ in _measured(Scene("s", 0, *frames, Meaning(["a"], (np.nan,) * 3, 3), (1, 1)), 1)]
+    assert len(tables) == 1
+    assert set(tables[0].volume_px) == {17 * 4 * 4}
 
 
 @pytest.mark.parametrize("together", [1, 64])
 def test_objects_too_large_for_a_window_measure_as_in_one(stored, monkeypatch, together):
     write_measurements(*stored, sample="s")
     expected, outlined = pd.read_parquet(stored[3]).sort_values(["series", "id"], ignore_index=True), geometries(stored)
-    monkeypatch.setattr("unetpipe.measure.VOLUME", (3, 16, 16))
-    monkeypatch.setattr("unetpipe.measure.PLANE", (1, 16, 16))
+    monkeypatch.setattr("unetpipe.measure.BLOCKS", ((1, 16, 16), (3, 16, 16)))
     monkeypatch.setattr("unetpipe.measure.LARGEST", 20)
     monkeypatch.setattr("unetpipe.measure.TOGETHER", together)
     boxes = expected[["bottom", "right"]].to_numpy() - expected[["top", "left"]].to_numpy()

@@ -22,7 +22,7 @@ from unetpipe.tables import Rows, growing_table
 
 logger = logging.getLogger(__name__)
 PERCENTS = (5, 25, 50, 75, 95)
-PLANE, VOLUME = (1, 1024, 1024), (16, 512, 512)  # what is read at once, pixels
+BLOCKS = (1, 1024, 1024), (16, 512, 512), (64, 256, 256)  # pixels read at once, the first that holds all planes
 SIZES = {2: ("area_px", "area_um2"), 3: ("volume_px", "volume_um3")}
 LOW, HIGH = ("front", "top", "left"), ("back", "bottom", "right")
 LARGEST = 2**24  # pixels of a box that one thread holds with all that lies in it
@@ -110,7 +110,8 @@ def _measure_all(entries: list[dict], stores: tuple[Path, Path], rows: Rows, wor
 
 def _measured(scene: Scene, workers: int) -> Iterator[tuple[pd.DataFrame, Packed]]:
     """Rows and features of all objects, in handfuls."""
-    block = VOLUME if scene.labels.shape[0] > 1 else PLANE
+    planes = scene.labels.shape[0]
+    block = next((block for block in BLOCKS if planes <= block[0]), BLOCKS[-1])
     boxes = find_boxes(scene.labels, block, workers)
     large = (boxes.high - boxes.low).prod(axis=1) > LARGEST
     todo = groups(boxes.where(~large), block)
@@ -165,7 +166,7 @@ def _scene(entry: dict, store: Path, found: Path, t: int) -> Scene:
 
 def _empty(entries: list[dict]) -> pd.DataFrame:
     """A table without rows that has the columns of all series."""
-    nothing, group = np.ones((1, 1, 1), np.uint32), next(groups(Boxes(*ONE), PLANE))
+    nothing, group = np.ones((1, 1, 1), np.uint32), next(groups(Boxes(*ONE), BLOCKS[0]))
     kinds = {(tuple(meaning.channels), meaning.dimensions): meaning for meaning in map(Meaning.of, entries)}
     tables = []
     for meaning in kinds.values():

@@ -11,7 +11,7 @@ REVISIONS = {
     "train": "train 7",
     "predict": "predict 4",
     "label": "label 4",
-    "measure": "measure 4",
+    "measure": "measure 5",
     "score": "score 4",
     "report": "report 7",
 }
