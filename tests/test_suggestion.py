@@ -92,7 +92,10 @@ def results(tmp_path):
     probability[128:, 192:] = ndimage.gaussian_filter((labels > 0).astype(float), 5)[128:, 192:]
     array = create_array(results / "probabilities/new.zarr/0", (1, 1, 1, 192, 256), np.uint8, chunk=32, shard=64)
     array[0, 0, 0] = bytes_of(probability)[0]
-    write_group(results / "probabilities/new.zarr", {"unetpipe": {"sides": [1, 64, 64], "series": [{"path": "0", "digest": "x"}]}})
+    write_group(
+        results / "probabilities/new.zarr",
+        {"unetpipe": {"sides": [1, 64, 64], "series": [{"path": "0", "digest": "x"}]}},
+    )
     image = str(results / "images/new.ome.zarr/zarr.json")
     predicted = str(results / "probabilities/new.zarr/zarr.json")
     write_objects(image, predicted, str(results / "objects/new.json"), sample="new", min_size=4)
@@ -106,6 +109,14 @@ def test_the_unsure_and_unlike_window_comes_first(results):
     assert len({str(one.window.plane) for one in found}) == 3
     without = [one for one in suggest(results, count=12, side=64) if one.window.plane[1].stop <= 128]
     assert max(one.distance for one in without) < found[0].distance  # the left half looks as what is known
+
+
+def test_a_given_network_needs_nothing_annotated(results):
+    (results / "truth/known.json").unlink()
+    found = suggest(results, count=3, side=64)
+    assert np.isnan(found[0].distance)
+    assert found[0].uncertainty == max(one.uncertainty for one in suggest(results, count=12, side=64))
+    assert all(one.distance > 0 for one in found[1:])
 
 
 def test_a_suggestion_comes_back_as_truth(results, capsys):
@@ -200,17 +211,23 @@ class TestRows:
         assert not (results.parent / "suggested/rows.tsv").exists()
 
 
+def correct(results, name, corrections):
+    """Add the image `new` with what is drawn on it as another sample."""
+    store = str(results / f"images/{name}.ome.zarr/zarr.json")
+    ingest([str(results.parent / "new.npy")], store, sample=name, **SIDES)
+    write_mask(store, str(results / f"tissue/{name}.json"), sample=name, contrast=0)
+    write_truth([str(corrections)], store, str(results / f"truth/{name}.json"), sample=name)
+
+
 def test_what_was_corrected_is_not_suggested_again(results, capsys):
-    main(["suggest", str(results), "--count", "2", "--side", "64"])
-    first = {str(one.window.plane) for one in suggest(results, count=2, side=64)}
-    image, corrections = results.parent / "new.npy", results.parent / "suggested" / "new.geojson"
-    store = str(results / "images/again.ome.zarr/zarr.json")
-    ingest([str(image)], store, sample="again", **SIDES)
-    write_mask(store, str(results / "tissue/again.json"), sample="again", contrast=0)
-    write_truth([str(corrections)], store, str(results / "truth/again.json"), sample="again")
+    corrected = set()
+    for name in ("again", "more"):
+        corrected |= {str(one.window.plane) for one in suggest(results, count=2, side=64)}
+        main(["suggest", str(results), "--count", "2", "--side", "64", "--to", str(results / name)])
+        correct(results, name, results / name / "new.geojson")
     others = {str(one.window.plane) for one in suggest(results, count=12, side=64)}
-    assert len(others) == 10
-    assert not others & first
+    assert (len(corrected), len(others)) == (4, 8)
+    assert not others & corrected
     capsys.readouterr()
-    main(["suggest", str(results), "--count", "12", "--side", "64", "--to", str(results / "more")])
+    main(["suggest", str(results), "--count", "12", "--side", "64", "--to", str(results / "all")])
     assert "no more squares of 64 pixels hold tissue that nobody annotated" in capsys.readouterr().out

@@ -90,10 +90,10 @@ def suggest(
     features, unsure = np.array([look[1:] for look in looks]), np.array([look[0] for look in looks])
     annotated = sorted(path.stem for path in results.glob("truth/*.json") if not _predicted(results, path.stem))
     known = _thinned([window for name in annotated for window in _windows(results, name, "classes", side)])
-    learnt = np.array(_look(known, partial(_describe, predicted=False), workers)).reshape(len(known), -1)[:, 1:]
+    learnt = [look[1:] for look in _look(known, partial(_describe, predicted=False), workers)]
     return [
         Suggestion(windows[place], float(unsure[place]), distance)
-        for place, distance in choose(unsure, features, learnt, count)
+        for place, distance in choose(unsure, features, np.array(learnt), count)
     ]
 
 
@@ -163,15 +163,18 @@ def _choose_samples(results: Path, samples: Sequence[str]) -> list[str]:
     return chosen
 
 
-def _drawn(results: Path) -> dict[str, Path]:
-    """Where an image is annotated, the label `classes` of a sample, by the digest of the image."""
+def _drawn(results: Path) -> dict[str, list[Path]]:
+    """Where an image is annotated, the label `classes` of each sample that holds it, by the digest of the image."""
     stores = [results / "images" / f"{path.stem}.ome.zarr" for path in results.glob("truth/*.json")]
     series = [(store, entry) for store in stores for entry in read_attributes(store / "zarr.json")["series"]]
-    return {entry["digest"]: label_path(store, entry["path"], "classes") for store, entry in series}
+    drawn: dict[str, list[Path]] = {}
+    for store, entry in series:
+        drawn.setdefault(entry["digest"], []).append(label_path(store, entry["path"], "classes"))
+    return drawn
 
 
 def _windows(
-    results: Path, name: str, label: str, side: int, drawn: Mapping[str, Path] | None = None
+    results: Path, name: str, label: str, side: int, drawn: Mapping[str, Sequence[Path]] | None = None
 ) -> Iterator[Window]:
     """Windows of a sample of which enough is annotated, or tissue that is not yet in what is drawn."""
     store = results / "images" / f"{name}.ome.zarr"
@@ -180,8 +183,8 @@ def _windows(
         level = tissue["level"]
         coarse = open_array(label_path(store, entry["path"], label) / str(level))[...]
         held = (coarse != IGNORED) if label == "classes" else coarse > 0
-        if drawn and entry["digest"] in drawn:
-            held &= open_array(drawn[entry["digest"]] / str(level))[...] == IGNORED
+        for classes in (drawn or {}).get(entry["digest"], ()):
+            held &= open_array(classes / str(level))[...] == IGNORED
         image = Image(name, store, results / "probabilities" / f"{name}.zarr" / entry["path"], entry, tissue)
         t, _, z, y, x = entry["shape"]
         for block in blocks((t, z, y, x), (1, 1, side, side)):
