@@ -11,6 +11,7 @@ import pytest
 from projects import ROOT
 
 from unetpipe.cli import main, make_parser, project
+from unetpipe.cli.results import results_of
 
 COMMANDS = make_parser()._subparsers._group_actions[0].choices
 
@@ -128,3 +129,10 @@ class TestRun:
         monkeypatch.setattr(project, "SNAKEFILE", tmp_path / "Snakefile")
         assert f"{tmp_path}/Snakefile does not exist: unetpipe is installed without" in refused("run", "my")
         assert not started
+
+
+def test_a_run_that_failed_at_once_is_found_where_results_are_a_link(tmp_path):
+    (tmp_path / "far").mkdir()
+    (tmp_path / "my/logs").mkdir(parents=True)
+    (tmp_path / "my/results").symlink_to(tmp_path / "far")
+    assert results_of(tmp_path / "my") == tmp_path / "my/results"

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from unetpipe.cli import main
 from unetpipe.config import load_project, read_config
+from unetpipe.correction import write_rows
 from unetpipe.ingest import ingest
 from unetpipe.label import write_objects
 from unetpipe.mask import write_mask
@@ -209,6 +210,68 @@ class TestRows:
         main(["suggest", str(results), "--count", "1", "--side", "64"])
         assert "name it in the column labels" in capsys.readouterr().out
         assert not (results.parent / "suggested/rows.tsv").exists()
+
+    def test_an_image_that_shares_its_file_has_none(self, results):
+        folder, store = results.parent, results / "images/new.ome.zarr/zarr.json"
+        self.write_sheet(folder, "new.npy")
+        image = suggest(results, count=1, side=64)[0].window.image
+        content = json.loads(store.read_text())
+        content["attributes"]["unetpipe"]["series"].append({**image.entry, "path": "1"})
+        other = folder / "other.zarr"
+        write_group(other, content["attributes"])
+        path = folder / "suggested/new.geojson"
+        assert write_rows(folder, {path: image._replace(store=other)}, folder / "rows.tsv") == (None, [path])
+        assert not (folder / "rows.tsv").exists()
+
+    def test_it_says_which_image_has_none(self, results, capsys, monkeypatch):
+        monkeypatch.setattr("unetpipe.correction._shares_file", lambda _: True)
+        self.write_sheet(results.parent, "new.npy")
+        main(["suggest", str(results), "--count", "1", "--side", "64"])
+        said = capsys.readouterr().out
+        assert f"no row for {results.parent}/suggested/new.geojson: its image shares a file with others" in said
+
+    def test_a_line_of_empty_cells_is_none(self, results):
+        self.write_sheet(results.parent, "new.npy")
+        with (results.parent / "my.tsv").open("a") as file:
+            file.write("\t\t\t\t\n")
+        main(["suggest", str(results), "--count", "1", "--side", "64"])
+        assert len((results.parent / "suggested/rows.tsv").read_text().splitlines()) == 2
+
+    def test_no_file_is_left_where_rows_cannot_be_made(self, results):
+        (results.parent / "config.yaml").write_text("samples: nowhere.tsv\n")
+        with pytest.raises(SystemExit, match=r"nowhere\.tsv"):
+            main(["suggest", str(results), "--count", "1", "--side", "64"])
+        assert not (results.parent / "suggested").exists()
+
+    def test_rows_of_an_earlier_call_wait(self, results):
+        """Those that the sheet has, and those whose corrections are gone, do not."""
+        self.write_sheet(results.parent, "new.npy")
+        with (results.parent / "my.tsv").open("a") as file:
+            file.write("had\ttrain\tnew.npy\tlabels.npy\t\n")
+        rows = results.parent / "suggested/rows.tsv"
+        rows.parent.mkdir()
+        earlier = [f"{name}\ttrain\tknown.npy\t{file}\t" for name, file in
+                   (("new-corrected", "labels.npy"), ("gone", "gone.geojson"), ("had", "labels.npy"))]  # fmt: skip
+        rows.write_text("\n".join(["sample\tsplit\tpath\tlabels\tchannels", *earlier]) + "\n")
+        main(["suggest", str(results), "--count", "1", "--side", "64"])
+        names = [line.split("\t")[0] for line in rows.read_text().splitlines()]
+        assert names == ["sample", "new-corrected", "new-corrected-2"]
+
+    def test_results_may_be_a_link_to_another_disk(self, results, tmp_path):
+        project = tmp_path / "project"
+        project.mkdir()
+        (project / "results").symlink_to(results)
+        self.write_sheet(project, f"{tmp_path}/new.npy")
+        main(["suggest", str(project), "--count", "1", "--side", "64"])
+        assert {path.name for path in (project / "suggested").iterdir()} == {"new.geojson", "rows.tsv"}
+
+
+@pytest.mark.parametrize(("option", "least"), [("--side", 16), ("--count", 1)])
+def test_sides_and_counts_that_are_none(option, least, capsys):
+    for wrong in (str(least - 1), "-5", "many"):
+        with pytest.raises(SystemExit):
+            main(["suggest", "results", option, wrong])
+        assert f"'{wrong}' is no whole number of {least} or more" in capsys.readouterr().err
 
 
 def correct(results, name, corrections):

@@ -6,18 +6,27 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from unetpipe.config import load_project, read_config
 from unetpipe.manifest import write_bytes
-from unetpipe.sheet import Sample
+from unetpipe.sheet import Sample, read_lines
+from unetpipe.store import read_attributes
 from unetpipe.suggestion import Image
 
 
-def write_rows(project: Path, files: Mapping[Path, Image], path: Path) -> Path | None:
+class Written(NamedTuple):
+    """What became of the corrections."""
+
+    sheet: Path | None  # to which the rows belong, if there are any
+    shared: list[Path]  # corrections without a row because their image's file holds several: a row would need them all
+
+
+def write_rows(project: Path, files: Mapping[Path, Image], path: Path) -> Written:
     """Write one row for each file of corrections, with the columns of the project's sheet.
 
-    An image that the project's sheet does not name, or that several of its files may be, has no row.
+    An image that the project's sheet does not name, that several of its files may be, or that shares its file with
+    others, has no row. Rows of an earlier call stay if the sheet does not have them, and their corrections are there.
 
     Parameters
     ----------
@@ -27,45 +36,54 @@ def write_rows(project: Path, files: Mapping[Path, Image], path: Path) -> Path |
         The corrections, GeoJSON, and what they are drawn on.
     path : path
         Where they are written, if there are any.
-
-    Returns
-    -------
-    path or None
-        The sheet to which the rows belong, if there are any.
     """
     config = project / "config.yaml"
     if not config.exists():
-        return None
+        return Written(None, [])
     settings = read_config(config)
     samples = {sample.name: sample for sample in load_project(settings, project)[0]}
     sheet = project / settings["samples"]
     columns, rows = _read(sheet)
     base = Path(os.path.normpath(project / (settings["data"] or Path(settings["samples"]).parent)))
-    own = [*_rows(files, samples, rows, base)]
+    shared = [corrections for corrections, image in files.items() if _shares_file(image)]
+    alone = {corrections: image for corrections, image in files.items() if corrections not in shared}
+    kept = _earlier(path, rows, base)
+    own = [*_rows(alone, samples, rows, {*rows, *kept}, base)]
     if not own:
-        return None
+        return Written(None, shared)
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, delimiter="\t", lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
-    writer.writerows(own)
+    writer.writerows([*kept.values(), *own])
     write_bytes(path, text.getvalue().encode())
-    return sheet
+    return Written(sheet, shared)
 
 
 def _read(sheet: Path) -> tuple[list[str], dict[str, dict[str, Any]]]:
     """Columns of a sheet, and its rows by sample."""
-    with open(sheet, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, delimiter="\t")
-        cells = [{name: cell.strip() for name, cell in row.items() if name and cell} for row in reader]
-        rows = {row["sample"]: row for row in cells}
-        columns = [*(reader.fieldnames or [])]
-    return columns if "labels" in columns else [*columns, "labels"], rows
+    columns, lines = read_lines(sheet)
+    cells = [{name: cell.strip() for name, cell in row.items() if name and cell} for _, row in lines]
+    return columns if "labels" in columns else [*columns, "labels"], {row.get("sample", ""): row for row in cells}
+
+
+def _earlier(path: Path, rows: Mapping[str, dict[str, Any]], base: Path) -> dict[str, dict[str, Any]]:
+    """Rows of an earlier call that still wait for the sheet."""
+    before = _read(path)[1] if path.exists() else {}
+    return {name: row for name, row in before.items() if name not in rows and (base / row["labels"]).exists()}
+
+
+def _shares_file(image: Image) -> bool:
+    sources = [entry["source"] for entry in read_attributes(image.store / "zarr.json")["series"]]
+    return sources.count(image.entry["source"]) > 1
 
 
 def _rows(
-    files: Mapping[Path, Image], samples: Mapping[str, Sample], rows: Mapping[str, dict[str, Any]], base: Path
+    files: Mapping[Path, Image],
+    samples: Mapping[str, Sample],
+    rows: Mapping[str, dict[str, Any]],
+    taken: set[str],
+    base: Path,
 ) -> Iterator[dict[str, Any]]:
-    taken = set(rows)
     for corrections, image in files.items():
         sample = samples.get(image.sample)
         sources = [one for one in sample.files if Path(one).name == image.entry["source"]] if sample else []

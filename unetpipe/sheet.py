@@ -54,7 +54,7 @@ def read_sheet(sheet: Path, base: Path, parts: int, problems: Problems) -> list[
     """
     columns = load_schema("samples")
     try:
-        names, rows = _lines(sheet)
+        names, rows = read_lines(sheet)
     except (UnicodeError, csv.Error) as error:
         problems.append(f"{sheet}: {error}; save it as text in UTF-8, with tabs between the columns")
         return []
@@ -78,7 +78,7 @@ def read_sheet(sheet: Path, base: Path, parts: int, problems: Problems) -> list[
     return [_sample(row, f"{sheet.name}, line {n}", base, parts, problems) for n, row in filled.items()]
 
 
-def _lines(sheet: Path) -> tuple[list[str], list[tuple[int, dict]]]:
+def read_lines(sheet: Path) -> tuple[list[str], list[tuple[int, dict]]]:
     """Names of the columns, and the rows that hold something, with the numbers of their lines."""
     with open(sheet, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, delimiter="\t")

@@ -220,12 +220,8 @@ def _describe(window: Window, *, predicted: bool) -> np.ndarray:
 # ---------------------------------------------------------------- files
 
 
-def write_suggestions(suggestions: Sequence[Suggestion], folder: Path) -> dict[Path, list[Suggestion]]:
-    """Write a GeoJSON file for each image: its regions, of class `Region*`, and the objects found there.
-
-    Returns
-    -------
-    dict of path to list of Suggestion
+def by_file(suggestions: Sequence[Suggestion], folder: Path) -> dict[Path, list[Suggestion]]:
+    """The suggestions of each image, by the GeoJSON file in the folder that is to hold them.
 
     Raises
     ------
@@ -238,12 +234,16 @@ def write_suggestions(suggestions: Sequence[Suggestion], folder: Path) -> dict[P
     for path in files:
         if path.exists():
             raise FileExistsError(f"{path} exists, and may have been edited; move it, or name another folder with --to")
+    return files
+
+
+def write_suggestions(files: Mapping[Path, Sequence[Suggestion]]) -> None:
+    """Write a GeoJSON file for each image: its regions, of class `Region*`, and the objects found there."""
     for path, several in files.items():
         seen: set[tuple[int, ...]] = set()
         features = [feature for suggestion in several for feature in _features(suggestion.window, seen)]
         lines = ",\n".join(map(json.dumps, features))
         write_bytes(path, f'{{"type": "FeatureCollection", "features": [\n{lines}\n]}}\n'.encode())
-    return files
 
 
 def _file_name(image: Image) -> str:

@@ -1,6 +1,9 @@
 """Commands that make the next run better."""
 
+import argparse
 import os
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from unetpipe.cli.results import results_of
@@ -45,11 +48,19 @@ def _add_suggest(commands) -> None:
     )
     suggested.add_argument("results", type=Path, help="of a run, or the folder of its config")
     suggested.add_argument("samples", nargs="*", help="all predicted ones without truth if not given")
-    suggested.add_argument("--count", type=int, default=10, help="of squares (%(default)s)")
-    suggested.add_argument("--side", type=int, default=512, help="of a square, pixels (%(default)s)")
+    suggested.add_argument("--count", type=partial(_whole, 1), default=10, help="of squares (%(default)s)")
+    suggested.add_argument("--side", type=partial(_whole, 16), default=512, help="of a square, pixels (%(default)s)")
     suggested.add_argument("--to", type=Path, metavar="FOLDER", help="(suggested, beside the results)")
     suggested.add_argument("--threads", type=int, default=os.cpu_count(), help="(%(default)s)")
     suggested.set_defaults(run=_suggest)
+
+
+def _whole(least: int, text: str) -> int:
+    """A number of the command line."""
+    with suppress(ValueError):
+        if int(text) >= least:
+            return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no whole number of {least} or more")
 
 
 def _tune(options) -> None:
@@ -74,12 +85,15 @@ def _tune(options) -> None:
 
 def _suggest(options) -> None:
     from unetpipe.correction import write_rows
-    from unetpipe.suggestion import suggest, write_suggestions
+    from unetpipe.suggestion import by_file, suggest, write_suggestions
 
     results = results_of(options.results)
-    folder, project = options.to or results.resolve().parent / "suggested", results.resolve().parent
+    project = Path(os.path.normpath(results.absolute())).parent  # also where results is a link to another disk
+    folder = options.to or project / "suggested"
     found = suggest(results, options.samples, count=options.count, side=options.side, workers=options.threads)
-    files = write_suggestions(found, folder)
+    files, rows = by_file(found, folder), folder / "rows.tsv"
+    written = write_rows(project, {path: several[0].window.image for path, several in files.items()}, rows)
+    write_suggestions(files)
     paths = {id(suggestion): path for path, several in files.items() for suggestion in several}
     print("     y      x  uncertainty  distance  image")
     for one in found:
@@ -90,7 +104,8 @@ def _suggest(options) -> None:
         print(
             f"no more squares of {options.side} pixels hold tissue that nobody annotated; a smaller --side gives more"
         )
-    rows = folder / "rows.tsv"
-    sheet = write_rows(project, {path: several[0].window.image for path, several in files.items()}, rows)
+    for path in written.shared:
+        print(f"no row for {path}: its image shares a file with others; save it as a file, and write a row of both")
+    sheet = written.sheet
     how = f"add the rows of {rows} to {sheet}" if sheet else "name it in the column labels of a row of split train"
     print(f"correct these in QuPath, export each over its file, and {how}")
