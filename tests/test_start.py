@@ -296,6 +296,43 @@ class TestGuesses:
         found = describe([pieces(values[None])])
         assert (found.kind, found.classes, found.ignore) == (kind, classes, ignore)
 
+    @pytest.mark.parametrize("first", [0, 1])
+    def test_numbers_below_0_are_nobodys(self, first):
+        """Without a 0 too."""
+        values = np.kron(np.arange(first, first + 16).reshape(4, 4), np.ones((9, 9), np.int16))
+        values[:20, :20] = values[24, :] = -1  # larger than any object
+        found = describe([pieces(values[None])])
+        assert (found.kind, found.ignore) == ("instances", -1)
+        assert found.sizes[2] == 81
+        assert found.cover == (values > 0).mean()
+        write("a.tif", np.zeros((36, 36), np.uint8))
+        write("a_mask.tif", values.astype(np.int16))
+        _, config = init("--images", "a.tif", "--labels", "a_mask.tif")
+        assert config["truth"] == {"kind": "instances", "ignore": -1}
+        assert re.search("ignore: -1 +# guessed: pixels that nobody annotated", Path("my/config.yaml").read_text())
+
+    def test_of_a_mask_the_rest_may_be_negative(self):
+        mask = np.kron(np.array([[0, 255, 0, -1], [255, 0, 255, 0]]), np.ones((9, 9), int))
+        found = describe([pieces(mask[None])])
+        assert (found.kind, found.classes, found.ignore) == ("classes", [0, 255], -1)
+        with pytest.raises(ValueError, match="nowhere above 0"):
+            describe([pieces(np.minimum(mask, 0)[None])])
+
+    @pytest.mark.parametrize("quality", [75, 95, 100])
+    def test_labels_stored_with_loss_are_doubted(self, quality, capsys):
+        image, labels = discs((256, 256), seed=1, count=60)
+        write("a.tif", image)
+        Image.fromarray(np.uint8(255) * (labels > 0)).save("a_mask.jpg", quality=quality)
+        init("--images", "a.tif", "--labels", "a_mask.jpg")
+        assert "are these labels stored with loss, as JPEG does? Save them as PNG" in capsys.readouterr().out
+        assert "stored with loss" in Path("my/config.yaml").read_text()
+        for sound in (
+            labels,
+            np.random.default_rng(0).integers(0, 2, (64, 64)),
+            np.kron(labels % 4, np.ones((2, 2), int)),
+        ):
+            assert "loss" not in describe([pieces(sound[None])]).reason
+
     def test_what_the_sides_cut_is_not_measured(self):
         values = np.zeros((1, 60, 60), np.uint16)
         values[0, :2, :2], values[0, 10:20, 10:20], values[0, 30:50, 30:50] = 1, 2, 3
@@ -403,7 +440,7 @@ class TestErrors:
     def test_labels_without_objects(self):
         write("data/labels/00.tif", np.zeros((50, 60), np.uint8))
         said = refused("--images", "data/images/00.tif", "--labels", "data/labels/00.tif")
-        assert "the labels are 0 everywhere" in said
+        assert "the labels are nowhere above 0" in said
 
     def test_other_channels(self):
         write("data/images/03.tif", np.zeros((50, 60, 3), np.uint8))

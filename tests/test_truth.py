@@ -162,3 +162,13 @@ def test_labels_over_several_files_are_one_annotation(tmp_path):
     ingest(image, str(root), sample="s", **SIDES)
     write_truth(labels, str(root), str(tmp_path / "t.json"), sample="s")
     np.testing.assert_array_equal(open_array(root.parent / "0" / "labels" / "truth" / "0")[0], volume)
+
+
+def test_numbers_below_0_may_be_what_nobody_annotated(tmp_path):
+    values = np.kron(np.array([[-1, 3], [0, 5]]), np.ones((30, 30), int)).astype(np.int16)
+    with pytest.raises(
+        RuntimeError, match=r"ids -1 … 5 leave 0 … \d+; number the objects anew, or set truth.ignore to -1"
+    ):
+        annotate(tmp_path, values)
+    annotate(tmp_path, values, ignore=-1)
+    np.testing.assert_array_equal(stored(tmp_path, "truth"), np.maximum(values, 0))

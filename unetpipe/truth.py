@@ -272,7 +272,8 @@ def _read_ids(annotation: Series, ignore: int | None, region) -> np.ndarray:
     if ignore is not None:
         values[values == ignore] = 0
     if values.min(initial=0) < 0 or values.max(initial=0) > MOST_ID:
-        raise ValueError(f"ids {values.min()} … {values.max()} leave 0 … {MOST_ID}; number the objects anew")
+        unknown = f", or set truth.ignore to {values.min()}" if values.min() < 0 else ""
+        raise ValueError(f"ids {values.min()} … {values.max()} leave 0 … {MOST_ID}; number the objects anew{unknown}")
     return values
 
 

@@ -12,7 +12,8 @@ from unetpipe.readers.series import Series
 
 WINDOW = 2**22  # pixels of an annotation that are looked at
 MOST_CLASSES = 20
-IGNORED = (-1, 255)  # what pixels that nobody annotated mostly have
+IGNORED = 255  # what pixels that nobody annotated mostly have, if no negative value
+FRAGMENTS, SPECK = 4, 2  # pieces a number, and pixels of half of the pieces, from which labels look stored with loss
 
 
 class Look(NamedTuple):
@@ -68,7 +69,7 @@ def describe(looks: Sequence[Look], *, drawn: bool = False) -> Annotations:
     """Guess what annotations mean.
 
     Classes are one value beside the background, or a few values in many pieces each; everything else numbers objects,
-    and so do outlines.
+    and so do outlines. The lowest value, if negative and not the background of a mask, is what nobody annotated.
 
     Parameters
     ----------
@@ -81,19 +82,33 @@ def describe(looks: Sequence[Look], *, drawn: bool = False) -> Annotations:
         If there is nothing but background.
     """
     values = sorted({int(value) for one in looks for value in one.values})
-    if values == [0]:
-        raise ValueError("the labels are 0 everywhere: there is no object to learn from; name others")
+    if values[-1] <= 0:
+        raise ValueError("the labels are nowhere above 0: there is no object to learn from; name others")
+    ignore = values[0] if values[0] < 0 and len(values) > 2 else None
+    values = [value for value in values if value != ignore]
     background = 0 if 0 in values else values[0]
-    numbers = sum(len({*one.values.tolist()} - {background}) for one in looks)
-    parts = sum(int((one.values != background).sum()) for one in looks)
+    inside = [~np.isin(one.values, [background, background if ignore is None else ignore]) for one in looks]
+    numbers = sum(len(np.unique(one.values[mine])) for one, mine in zip(looks, inside, strict=True))
+    sizes = np.concatenate([one.sizes[mine] for one, mine in zip(looks, inside, strict=True)])
+    parts = len(sizes)
+    doubt = _doubt(numbers, sizes) if len(values) > 3 else ""
     if not drawn and (len(values) == 2 or (len(values) <= MOST_CLASSES and parts > 1.5 * numbers)):
-        ignore = next((value for value in IGNORED if value in values and _counted(values, value)), None)
+        if ignore is None and IGNORED in values and _counted(values, IGNORED):
+            ignore = IGNORED
         classes = [background, *(value for value in values if value not in (background, ignore))]
         outside = [background] if ignore is None else [background, ignore]
-        reason = f"{len(values)} values in {parts} pieces"
+        reason = f"{len(values)} values in {parts} pieces{doubt}"
         return Annotations("classes", classes, ignore, reason, *_measure(looks, outside, _piece_sizes))
-    reason = f"{numbers} numbers" + (f" in {parts} pieces" if parts > numbers else ", each in one piece")
-    return Annotations("instances", [], None, reason, *_measure(looks, [0], _id_sizes))
+    reason = f"{numbers} numbers" + (f" in {parts} pieces{doubt}" if parts > numbers else ", each in one piece")
+    outside = [0] if ignore is None else [0, ignore]
+    return Annotations("instances", [], ignore, reason, *_measure(looks, outside, _id_sizes))
+
+
+def _doubt(numbers: int, sizes: np.ndarray) -> str:
+    """What specks in great number are mostly a sign of."""
+    if len(sizes) <= FRAGMENTS * numbers or np.median(sizes) > SPECK:
+        return ""
+    return ", most of them specks: are these labels stored with loss, as JPEG does? Save them as PNG or TIFF"
 
 
 def _measure(looks: Sequence[Look], outside: list[int], sizes_of) -> tuple[tuple[int, int, int], int, float, float]:

@@ -122,13 +122,13 @@ def _resample(pixel_sizes: Sequence[float], learnt: dict[str, Any]) -> Iterator[
 def _truth(annotations: Annotations) -> Iterator[Line]:
     if annotations.kind == "instances":
         yield "kind: instances", f"guessed: {annotations.reason}; if values name classes: classes"
-        return
-    yield "kind: classes", f"guessed: {annotations.reason}; the pieces become the objects"
-    tiny = f"half of the pieces have at most {annotations.sizes[1]} pixels: " if annotations.sizes[1] < TINY else ""
-    yield (
-        f"classes: {annotations.classes}",
-        f"{tiny}is the first the background? The others cover {annotations.cover:.0%}",
-    )
+    else:
+        yield "kind: classes", f"guessed: {annotations.reason}; the pieces become the objects"
+        tiny = f"half of the pieces have at most {annotations.sizes[1]} pixels: " if annotations.sizes[1] < TINY else ""
+        yield (
+            f"classes: {annotations.classes}",
+            f"{tiny}is the first the background? The others cover {annotations.cover:.0%}",
+        )
     if annotations.ignore is not None:
         yield f"ignore: {annotations.ignore}", "guessed: pixels that nobody annotated"
 
