@@ -70,10 +70,10 @@ LAYERS = [
         "fitting",
         "flooding",
     },
-    {"saved", "seams", "start", "splitting"},
+    {"saved", "seams", "splitting"},
     {"ingest", "truth", "mask", "weights", "train", "predict", "label", "measure", "score", "demo", "export"}
     | {"labels_tiff"},
-    {"report", "view", "suggestion", "figures", "trained", "plan", "tuning", "verification"},
+    {"report", "view", "start", "suggestion", "figures", "trained", "plan", "tuning", "verification"},
     {"doctor", "correction"},
     {"cli"},
 ]

@@ -1,5 +1,6 @@
 """From images and labels to a project that runs: pairs, splits, guesses, and errors before anything is written."""
 
+import os
 import re
 import subprocess
 import sys
@@ -12,9 +13,12 @@ import tifffile
 import yaml
 from PIL import Image
 from scenes import discs, write_pairs, write_several
+from test_drawn import square
+from test_drawn import write as write_features
 
 from unetpipe.cli import main
 from unetpipe.config import load_project, read_config
+from unetpipe.doctor.project import examine_project
 from unetpipe.manifest import write_json
 from unetpipe.network import UNet
 from unetpipe.saved import save_network
@@ -48,6 +52,11 @@ def refused(*arguments):
         main(["init", "my", *arguments])
     assert not Path("my").exists()
     return str(stopped.value)
+
+
+def write_outlines(path, features):
+    Path(path).parent.mkdir(exist_ok=True)
+    write_features(Path(path), features)
 
 
 def names(files):
@@ -84,6 +93,21 @@ class TestProject:
         assert "kept my/samples.tsv, which is not as it would be written:" in said
         assert re.search(r"^-.*\tval\t?$\n^\+.*\ttest\t?$", said, flags=re.MULTILINE)
         assert "wrote my/config.yaml" in said
+
+    def test_a_kept_sheet_may_be_of_another_program(self, capsys):
+        write_pairs(Path("data"), [(60, 60)] * 2)
+        arguments = ["init", "my", "--images", "data/images", "--labels", "data/labels"]
+        main(arguments)
+        sheet = Path("my/samples.tsv")
+        text = sheet.read_text()
+        sheet.write_text(text, "utf-8-sig")  # as Excel does
+        main(arguments)
+        assert "kept my/samples.tsv, which is as it would be written\n" in capsys.readouterr().out
+        sheet.write_text(text, "utf-16")
+        main(arguments)
+        said = capsys.readouterr().out
+        assert "kept my/samples.tsv, which is not as it would be written:" in said
+        assert re.search(r"before it runs, mend\n.*my/samples\.tsv.*save it as text in UTF-8", said)
 
     def test_slides_without_labels_wait_for_a_network(self, capsys):
         for name in "ab":
@@ -180,15 +204,40 @@ class TestRows:
             assert label == image.replace(".tif", "_mask.tif")
 
     def test_names_with_wildcards_mean_themselves(self):
-        tiles = [f"images/slide{{{n}}} [x={n},y=*].tif" for n in range(8)]  # QuPath names tiles much like this
+        tiles = [f"images/slide{n} [x={n},y=*].tif" for n in range(8)]  # QuPath names tiles much like this
         truth = [path.replace(".tif", "-labelled.tif") for path in tiles]
-        for path in [*tiles, *truth, "images/slide{1} [x=1,y=77].tif"]:
+        for path in [*tiles, *truth, "images/slide1 [x=1,y=77].tif"]:
             write(path, discs((50, 60), seed=1)["labelled" in path])
         samples, _ = init("--images", *tiles, "--labels", *truth)
         files = [path for sample in samples.values() for path in sample.files]
         assert sorted(names(files)) == names(tiles)
         labels = [path for sample in samples.values() for path in sample.labels]
         assert labels == [path.replace(".tif", "-labelled.tif") for path in files]
+
+    @pytest.mark.parametrize("labels", ["truth", "truth/*.geojson"])
+    def test_labels_may_be_outlines(self, labels):
+        images, _ = write_pairs(Path("data"), [(70, 90)] * 3)
+        for number, path in enumerate(images):
+            write_outlines(f"truth/{Path(path).stem}.geojson", [square(5, 20 + number), square(30, 50)])
+        samples, config = init("--images", "data/images", "--labels", labels)
+        files = [path for sample in samples.values() for path in sample.labels]
+        assert sorted(names(files)) == ["00.geojson", "01.geojson", "02.geojson"]
+        assert config["truth"] == {"kind": "instances"}
+        findings = examine_project(read_config("my/config.yaml"), Path("my"), Path("my/results"))
+        assert not [finding for finding in findings if finding.mark == "✗"]
+
+    @pytest.mark.parametrize("spelling", ["{here}/same/*_mask.tif", "same/../same/*_mask.tif"])
+    def test_labels_are_no_images_however_their_folder_is_spelt(self, spelling):
+        for number in range(3):
+            for name, pixels in zip((f"{number}.tif", f"{number}_mask.tif"), discs((50, 60), seed=1), strict=True):
+                write(f"same/{name}", pixels)
+        samples, _ = init("--images", "same", "--labels", spelling.format(here=Path.cwd()))
+        assert sorted(name for sample in samples.values() for name in names(sample.files)) == [
+            "0.tif",
+            "1.tif",
+            "2.tif",
+        ]
+        assert "predict" not in samples
 
     def test_a_large_image_is_a_sample_of_its_own(self):
         write_pairs(Path("data"), [(60, 60)] * 3)
@@ -390,6 +439,13 @@ class TestGuesses:
         (["x/1/a.tif", "x/2/a.tif"], ["y/1/a.tif", "y/2/a.tif"]),
         (["imagesTr/a_0000.tif", "imagesTr/b_0000.tif"], ["labelsTr/a.tif", "labelsTr/b.tif"]),
         (["train/images/a.tif", "more/b.tif"], ["train/labels/a.tif", "train/labels/b.tif"]),
+        (["image0.tif", "image00.tif", "image10.tif"], ["mask0.tif", "mask00.tif", "mask10.tif"]),
+        (["x/a1.tif", "x/a_1.tif"], ["y/a1_mask.png", "y/a_1_mask.png"]),
+        (["x/t000.tif", "x/t0000.tif"], ["y/t000_seg.tif", "y/t0000_seg.tif"]),
+        (
+            ["x/1e2f.tif", "x/1e02f.tif", "x/ab0000cd.tif", "x/abcd.tif"],
+            ["y/1e2f.png", "y/1e02f.png", "y/ab0000cd.png", "y/abcd.png"],
+        ),
     ],
 )
 def test_labels_pair_by_name(images, labels):
@@ -415,6 +471,9 @@ class TestErrors:
         Path("data/labels/00.tif").rename("data/labels/09.tif")
         said = refused("--images", "data/images", "--labels", "data/labels")
         assert "data/labels/09.tif (1 in all): labels of no image; images are data/images/00.tif" in said
+        assert "rename these labels, or leave them out of --labels" in said
+        samples, _ = init("--images", "data/images", "--labels", "data/labels/01.tif", "data/labels/02.tif")
+        assert [names(sample.files) for sample in samples.values() if sample.split == "predict"] == [["00.tif"]]
 
     def test_labels_that_pair_with_two(self):
         write("data/images/00_raw.tif", discs((50, 60), seed=1)[0])
@@ -424,7 +483,8 @@ class TestErrors:
     def test_other_sides(self):
         write("data/labels/01.tif", np.ones((50, 61), np.uint8))
         said = refused("--images", "data/images", "--labels", "data/labels")
-        assert "data/labels/01.tif has (t, z, y, x) (1, 1, 50, 61), its image data/images/01.tif (1, 1, 50, 60)" in said
+        assert "data/labels/01.tif, labels of data/images/01.tif: annotation" in said
+        assert "has (t, z, y, x) (1, 1, 50, 61), its image (1, 1, 50, 60); save it at that size" in said
 
     def test_all_unreadable_files_are_named(self):
         Path("data/images/01.tif").write_bytes(b"no image")
@@ -435,7 +495,8 @@ class TestErrors:
     def test_labels_in_colours(self):
         Image.fromarray(np.zeros((50, 60, 3), np.uint8)).save("data/00_mask.png")
         said = refused("--images", "data/images/00.tif", "--labels", "data/00_mask.png")
-        assert "data/00_mask.png has 3 channels of uint8; save it with one channel of integers" in said
+        assert "data/00_mask.png, labels of data/images/00.tif: annotation 00_mask has 3 channels of uint8" in said
+        assert "labels need one channel of integers" in said
 
     def test_labels_without_objects(self):
         write("data/labels/00.tif", np.zeros((50, 60), np.uint8))
@@ -449,6 +510,22 @@ class TestErrors:
 
     def test_labels_alone(self):
         assert "names nothing but the labels" in refused("--images", "data/labels", "--labels", "data/labels/*.tif")
+
+    def test_outlines_of_another_image(self):
+        write_outlines("truth/00.geojson", [square(10, 61)])
+        said = refused("--images", "data/images/00.tif", "--labels", "truth")
+        assert "truth/00.geojson, labels of data/images/00.tif: outlines of 00.geojson reach to" in said
+
+    @pytest.mark.parametrize("name", ["a{1}.tif", "a}.tif"])
+    def test_braces_in_a_name(self, name):
+        Path("data/images/01.tif").rename(f"data/images/{name}")
+        said = refused("--images", "data/images")
+        assert f"data/images/{name}: Snakemake takes braces for wildcards; rename it" in said
+
+    def test_a_name_that_is_not_in_utf8(self):
+        Path("data/images/01.tif").rename(os.fsdecode(b"data/images/caf\xe9.tif"))
+        said = refused("--images", "data/images")
+        assert r"data/images/caf\xe9.tif: the name is not in UTF-8, as the sheet is; rename it" in said
 
     def test_groups_that_are_not_there(self):
         arguments = ("--images", "data/images", "--labels", "data/labels", "--group")

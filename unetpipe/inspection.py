@@ -18,17 +18,18 @@ PYRAMID = 4 / 3
 HEADS = ("file", "series", "x", "y", "z", "c", "t", "type", "channels", "µm", "store", "readable")
 
 
-def find_files(paths: Iterable[Path]) -> Iterator[Path]:
-    """The paths themselves, and what lies in folders and has a known suffix; a Zarr store is one file."""
+def find_files(paths: Iterable[Path], suffixes: tuple[str, ...] = SUFFIXES) -> Iterator[Path]:
+    """The paths themselves, and what lies in folders and has one of the suffixes; a Zarr store is one file."""
     for path in paths:
-        if path.is_dir() and not path.name.lower().endswith(SUFFIXES):
-            yield from find_files(
+        if path.is_dir() and not path.name.lower().endswith(suffixes):
+            entries = (
                 entry
                 for entry in sorted(path.iterdir())
                 if not entry.name.startswith(".")
                 and not (entry.is_symlink() and entry.is_dir())
-                and (entry.is_dir() or entry.name.lower().endswith(SUFFIXES))
+                and (entry.is_dir() or entry.name.lower().endswith(suffixes))
             )
+            yield from find_files(entries, suffixes)
         else:
             yield path
 

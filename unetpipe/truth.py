@@ -165,14 +165,14 @@ def check_annotations(paths: list[str], inside: str, images: Sequence[Series], s
     """Refuse annotations that are not one for each image, or of other sides, see `write_truth`."""
     for image, annotation in zip(images, _annotations(paths, inside, len(images), sample), strict=True):
         sides = image.origin.sides if image.origin else image.shape[3:]
-        _fitting(annotation, (image.shape[0], image.shape[2], *sides))
+        fitting(annotation, (image.shape[0], image.shape[2], *sides))
 
 
 def _pyramids(store: Path, entry: dict, annotation: Series, settings: dict, workers: int) -> list[Pyramid]:
     """The two labels of a series, each with the levels of its image."""
     shape = (entry["shape"][0], *entry["shape"][2:])
     origin = Plane(**entry["origin"]) if entry["origin"] else None
-    annotation = _fitting(annotation, (*shape[:2], *(origin.sides if origin else shape[2:])))
+    annotation = fitting(annotation, (*shape[:2], *(origin.sides if origin else shape[2:])))
     if origin:
         annotation = annotation._replace(read=nearest(annotation.read, origin))
     if annotation.kinds:
@@ -187,8 +187,14 @@ def _pyramids(store: Path, entry: dict, annotation: Series, settings: dict, work
     ]
 
 
-def _fitting(annotation: Series, expected: tuple[int, ...]) -> Series:
-    """An annotation with the sides of its image (t, z, y, x); outlines end anywhere within."""
+def fitting(annotation: Series, expected: tuple[int, ...]) -> Series:
+    """An annotation with the sides of its image (t, z, y, x); outlines end anywhere within.
+
+    Raises
+    ------
+    ValueError
+        If it has other sides, several channels, or no integers.
+    """
     found = (annotation.shape[0], *annotation.shape[2:])
     if annotation.shape[1] != 1 or annotation.dtype.kind not in "uib":
         raise ValueError(

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,8 @@ WORDS = frozenset(
     | {"instances", "label", "labelled", "labels", "mask", "masks", "object", "objects", "raw", "seg", "segmentation"}
     | {"simple", "truth", "0000"}
 )  # of a file's name that say what it is, not which: a_img.tif, a_0000.tif (nnU-Net) and a_cp_masks.png are all a
+
+WORD, RUN = re.compile(r"[^\W_]+"), re.compile(r"[^\W\d_]+|\d+")  # of image0.tif: image0; image and 0
 
 
 class Source(NamedTuple):
@@ -34,8 +37,9 @@ def find_pairs(images: Sequence[str], labels: Sequence[str]) -> tuple[dict[Sourc
     """Every image with its labels, or with None.
 
     What the wildcards of two patterns matched has to be equal, as in a sheet; where it is not, the names without such
-    words as `mask`. One image and one file of labels belong together whatever their names. Files that are labels are
-    no images, so both may lie in one folder.
+    words as `mask`; where they are not either, letters and digits are words of their own: image0 and mask0 are both 0.
+    One image and one file of labels belong together whatever their names. Files that are labels are no images, so both
+    may lie in one folder.
 
     Parameters
     ----------
@@ -52,13 +56,18 @@ def find_pairs(images: Sequence[str], labels: Sequence[str]) -> tuple[dict[Sourc
     FileNotFoundError
         If something names no file.
     """
-    annotations = find_sources(labels)
-    pictures = {source: key for source, key in find_sources(images).items() if source not in annotations}
+    annotations = find_sources(labels, (*SUFFIXES, *outlines.SUFFIXES))
+    places = {*map(_place, annotations)}
+    pictures = {source: key for source, key in find_sources(images).items() if _place(source) not in places}
     if not pictures:
         raise FileNotFoundError(f"--images names nothing but the labels ({some(annotations)}); name the images")
     if len(pictures) == len(annotations) == 1:
         return dict(zip(pictures, annotations, strict=True)), []
-    ways = [(words(pictures), words(annotations)) for words in (_path_words, _name_words) if annotations]
+    ways = [
+        (words(pictures, word), words(annotations, word))
+        for word, words in product((WORD, RUN), (_path_words, _name_words))
+        if annotations
+    ]
     if len(images) == len(labels) == 1 and WILD.search(images[0]) and WILD.search(labels[0]):
         ways.insert(0, (pictures, annotations))
     if not ways:
@@ -67,34 +76,38 @@ def find_pairs(images: Sequence[str], labels: Sequence[str]) -> tuple[dict[Sourc
     return min(found, key=lambda pairs_and_problems: len(pairs_and_problems[1]))
 
 
-def find_sources(patterns: Sequence[str]) -> dict[Source, Key]:
-    """Files of paths, folders and patterns, with what the wildcards matched."""
+def _place(source: Source) -> tuple[str, str]:
+    """Where it lies, however its path is spelt."""
+    return os.path.normpath(source.path.absolute()), source.inside
+
+
+def find_sources(patterns: Sequence[str], suffixes: tuple[str, ...] = SUFFIXES) -> dict[Source, Key]:
+    """Files of paths, folders and patterns, with what the wildcards matched; of folders those with the suffixes."""
     found: dict[Source, Key] = {}
     for pattern in patterns:
         outside, _, inside = str(Path(pattern).expanduser()).partition(":/")
         matched = {(): Path(outside)} if Path(outside).exists() else find(outside, Path())
-        files = {Source(file, inside): key for key, path in matched.items() for file in find_files([path])}
+        files = {Source(file, inside): key for key, path in matched.items() for file in find_files([path], suffixes)}
         if not files:
             raise FileNotFoundError(f"{pattern} names no image file; mend the path (quote patterns: '*.tif')")
         found |= files
     return found
 
 
-def _path_words(sources: Iterable[Source]) -> dict[Source, Key]:
+def _path_words(sources: Iterable[Source], word: re.Pattern) -> dict[Source, Key]:
     """The words of each path below the folder that all have in common."""
     root = os.path.commonpath([source.path.absolute().parent for source in sources])
-    return {source: _words(str(source.path.absolute().relative_to(root))) for source in sources}
+    return {source: _words(str(source.path.absolute().relative_to(root)), word) for source in sources}
 
 
-def _name_words(sources: Iterable[Source]) -> dict[Source, Key]:
+def _name_words(sources: Iterable[Source], word: re.Pattern) -> dict[Source, Key]:
     """The words of each file's name."""
-    return {source: _words(source.path.name) for source in sources}
+    return {source: _words(source.path.name, word) for source in sources}
 
 
-def _words(path: str) -> Key:
+def _words(path: str, word: re.Pattern) -> Key:
     """All but those that say what the file is."""
-    found = re.split(r"[\W_]+", without_suffix(path))
-    return tuple(word for word in found if word and word.lower() not in WORDS)
+    return tuple(found for found in word.findall(without_suffix(path)) if found.lower() not in WORDS)
 
 
 def without_suffix(path: str) -> str:
@@ -135,7 +148,8 @@ def _match(images: Mapping[Source, Key], labels: Mapping[Source, Key]) -> tuple[
     if alone:
         problems.append(
             f"{some(alone)} ({len(alone)} in all): labels of no image; images are {some(images)}. Names have to "
-            "agree where the wildcards of --images and --labels are, or but for words such as _mask"
+            "agree where the wildcards of --images and --labels are, or but for words such as _mask: rename these "
+            "labels, or leave them out of --labels"
         )
     return {image: by_key.get(images[image]) for image in sorted(images, key=lambda one: natural(str(one)))}, problems
 

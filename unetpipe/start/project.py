@@ -19,6 +19,7 @@ from unetpipe.start.configuration import Trained, write_config
 from unetpipe.start.pairing import Source, find_pairs, groups_of, some
 from unetpipe.start.sequence import neighbours_alike
 from unetpipe.start.sheet import Image, Row, draw_splits, make_rows
+from unetpipe.truth import fitting
 
 
 class Begun(NamedTuple):
@@ -67,6 +68,7 @@ def begin(
         is named, and nothing is written.
     """
     pairs, problems = find_pairs(images, labels)
+    _raise([said for source in (*pairs, *filter(None, pairs.values())) if (said := _unusable(source.path.absolute()))])
     _raise(problems)
     held = {source: inspect(*source) for source in pairs}
     held |= {label: inspect(*label, palette=False) for label in pairs.values() if label}
@@ -125,6 +127,14 @@ def _refused(source: Source, row: dict) -> str:
     return f"{'' if named else f'{source}: '}{row['problem']}; mend it, or leave it out"
 
 
+def _unusable(path: Path) -> str:
+    """Why no sheet can name a file; empty if it can."""
+    name = os.fsencode(path).decode(errors="backslashreplace")
+    if name != str(path):
+        return f"{name}: the name is not in UTF-8, as the sheet is; rename it"
+    return f"{path}: Snakemake takes braces for wildcards; rename it" if {"{", "}"} & {*name} else ""
+
+
 def _first_files(pairs: dict, held: dict) -> dict:
     """Without the files that are read together with one before them, as one image."""
     kept: dict[tuple, Source] = {}
@@ -144,14 +154,11 @@ def _misfits(pairs: dict, held: dict) -> Iterator[str]:
                 "save one label image for each image"
             )
             continue
-        for mine, theirs in zip(held[label], held[image], strict=True):
-            if mine["shape"][1] != 1 or mine["type"][0] not in "uib":
-                yield (
-                    f"{label} has {mine['shape'][1]} channels of {mine['type']}; save it with one channel of integers: "
-                    "a number per object, or a value per class"
-                )
-            elif (sides := _sides(mine)) != (others := _sides(theirs)):
-                yield f"{label} has (t, z, y, x) {sides}, its image {image} {others}; save it at that size"
+        for mine, theirs in zip(open_series(*label, palette=False), held[image], strict=True):
+            try:
+                fitting(mine, _sides(theirs))
+            except ValueError as error:
+                yield f"{label}, labels of {image}: {error}"
 
 
 def _sides(row: dict) -> tuple[int, ...]:
@@ -234,5 +241,5 @@ def _write(texts: dict[Path, str]) -> tuple[list[Path], dict[Path, str]]:
 
 
 def _difference(path: Path, text: str) -> str:
-    mine, theirs = path.read_text().splitlines(), text.splitlines()
+    mine, theirs = path.read_text("utf-8-sig", errors="replace").splitlines(), text.splitlines()
     return "\n".join(difflib.unified_diff(mine, theirs, f"{path}, kept", "as it would be written", n=0, lineterm=""))
