@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import h5py
@@ -21,9 +22,11 @@ from unetpipe.config import load_project, read_config
 from unetpipe.doctor.project import examine_project
 from unetpipe.manifest import write_json
 from unetpipe.network import UNet
+from unetpipe.readers.series import Series
 from unetpipe.saved import save_network
 from unetpipe.start.annotations import describe, pieces
 from unetpipe.start.pairing import find_pairs
+from unetpipe.start.sequence import neighbours_alike
 
 
 @pytest.fixture(autouse=True)
@@ -455,6 +458,32 @@ def test_labels_pair_by_name(images, labels):
     pairs, problems = find_pairs(images, labels)
     assert not problems
     assert {str(image): str(label) for image, label in pairs.items()} == dict(zip(images, labels, strict=True))
+
+
+def followed(count):
+    """Images that follow one another, each half like the one before: coarse pixels, and what reads them."""
+    noise = np.random.default_rng(0).normal(size=(count + 1, 8, 8))
+    coarse = noise[1:] + noise[:-1]
+    read = [lambda _, k=k: coarse[None, None, None, k].repeat(16, 3).repeat(16, 4) for k in range(count)]
+    return coarse, [Series("", (1, 1, 1, 128, 128), np.dtype(float), None, ("0",), one) for one in read]
+
+
+def test_of_few_images_all_are_compared():
+    coarse, images = followed(40)
+    likeness = np.corrcoef(coarse.reshape(40, -1))
+    others = [likeness[a, b] for a in range(40) for b in range(a + 3, 40)]
+    near = np.median([likeness[k, k + 1] for k in range(39)])
+    assert neighbours_alike(images) == pytest.approx((near, np.percentile(others, 90)))
+
+
+def test_memory_does_not_grow_with_pairs_of_images():
+    _, images = followed(4000)
+    tracemalloc.start()
+    near, far = neighbours_alike(images)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4000**2 * 8 / 2
+    assert (near, far) == pytest.approx((0.5, 0.16), abs=0.02)  # of 64 numbers: 1.28 / 8
 
 
 class TestErrors:

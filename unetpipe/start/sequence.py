@@ -1,6 +1,7 @@
 """Whether images follow one another, as frames of a time-lapse or serial sections do: neighbours are alike."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -10,6 +11,7 @@ SIDE = 512  # pixels of the middle of an image that are looked at
 COARSE = 16  # pixels whose mean is compared
 FEWEST = 6  # images from which it can be told
 APART = 3  # images that lie so far apart are strangers
+MOST = 1000  # images whose strangers are compared, evenly spread: their pairs grow with the square
 ALIKE = 0.3  # correlation below which images are not alike, however much less the others are
 
 
@@ -32,9 +34,10 @@ def neighbours_alike(images: Sequence[Series]) -> tuple[float, float] | None:
     side = min(SIDE, *(min(image.shape[-2:]) for image in images)) // COARSE * COARSE
     if not side:
         return None
-    likeness = np.corrcoef([_coarse(image, side) for image in images])
-    near = float(np.median(np.diag(likeness, 1)))
-    far = float(np.percentile(likeness[np.triu_indices(len(images), APART)], 90))
+    coarse = [_coarse(image, side) for image in images]
+    near = float(np.median([np.corrcoef(*pair)[0, 1] for pair in pairwise(coarse)]))
+    spread = coarse[:: -(-len(coarse) // MOST)]
+    far = float(np.percentile(np.corrcoef(spread)[np.triu_indices(len(spread), APART)], 90))
     return (near, far) if near > max(far, ALIKE) else None
 
 
