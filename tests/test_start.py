@@ -549,12 +549,12 @@ class TestErrors:
     def test_braces_in_a_name(self, name):
         Path("data/images/01.tif").rename(f"data/images/{name}")
         said = refused("--images", "data/images")
-        assert f"data/images/{name}: Snakemake takes braces for wildcards; rename it" in said
+        assert f"data/images/{name}' has braces in its path, which Snakemake takes for wildcards; rename it" in said
 
     def test_a_name_that_is_not_in_utf8(self):
         Path("data/images/01.tif").rename(os.fsdecode(b"data/images/caf\xe9.tif"))
         said = refused("--images", "data/images")
-        assert r"data/images/caf\xe9.tif: the name is not in UTF-8, as the sheet is; rename it" in said
+        assert r"data/images/caf\udce9.tif' has no UTF-8 in its path; rename it" in said
 
     def test_groups_that_are_not_there(self):
         arguments = ("--images", "data/images", "--labels", "data/labels", "--group")

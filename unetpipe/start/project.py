@@ -13,7 +13,7 @@ from unetpipe.manifest import read_json, write_bytes
 from unetpipe.notes import read_notes
 from unetpipe.readers import open_series
 from unetpipe.readers.series import UNKNOWN_DEPTH
-from unetpipe.sheet import Problems
+from unetpipe.sheet import Problems, unusable
 from unetpipe.start.annotations import Annotations, describe, look
 from unetpipe.start.configuration import Trained, write_config
 from unetpipe.start.pairing import Source, find_pairs, groups_of, some
@@ -68,7 +68,8 @@ def begin(
         is named, and nothing is written.
     """
     pairs, problems = find_pairs(images, labels)
-    _raise([said for source in (*pairs, *filter(None, pairs.values())) if (said := _unusable(source.path.absolute()))])
+    named = (str(source.path.absolute()) for source in (*pairs, *filter(None, pairs.values())))
+    _raise([f"{path!r} has {why}; rename it" for path in named if (why := unusable(path))])
     _raise(problems)
     held = {source: inspect(*source) for source in pairs}
     held |= {label: inspect(*label, palette=False) for label in pairs.values() if label}
@@ -125,14 +126,6 @@ def _raise(problems: Sequence[str]) -> None:
 def _refused(source: Source, row: dict) -> str:
     named = source.path.name in row["problem"]
     return f"{'' if named else f'{source}: '}{row['problem']}; mend it, or leave it out"
-
-
-def _unusable(path: Path) -> str:
-    """Why no sheet can name a file; empty if it can."""
-    name = os.fsencode(path).decode(errors="backslashreplace")
-    if name != str(path):
-        return f"{name}: the name is not in UTF-8, as the sheet is; rename it"
-    return f"{path}: Snakemake takes braces for wildcards; rename it" if {"{", "}"} & {*name} else ""
 
 
 def _first_files(pairs: dict, held: dict) -> dict:
