@@ -121,6 +121,14 @@ def test_names_are_text_and_the_page_needs_nothing_else(begun, tmp_path):
     assert "@import" not in text
 
 
+@pytest.mark.parametrize(("most", "said"), [(1, "1 more image is not shown here."), (6, None)])
+def test_images_that_are_not_shown_are_counted(begun, tmp_path, monkeypatch, most, said):
+    monkeypatch.setattr("unetpipe.report.page.PICTURES", most)
+    write_report(tmp_path / "page.html", results=begun / "results")
+    text = (tmp_path / "page.html").read_text()
+    assert (said in text) if said else ("not shown here" not in text)
+
+
 def test_nothing_at_all_is_a_report_too(tmp_path):
     (tmp_path / "results").mkdir()
     write_report(tmp_path / "page.html", results=tmp_path / "results", samples=[["x", "test"]], networks=[])
