@@ -359,6 +359,22 @@ def test_a_sample_of_many_files_keeps_few_open(tmp_path, suffix):
     assert len(readers._open_files) <= FILES
 
 
+def test_no_more_decoded_pictures_are_kept_than_their_bytes_allow(tmp_path, monkeypatch):
+    """A PNG is decoded as a whole: sixteen large ones would fill a machine."""
+    monkeypatch.setattr(readers, "DECODED", 9000)
+    monkeypatch.setattr(readers, "_open_files", type(readers._open_files)())
+    pixels = [np.full((50, 80), number, np.uint8) for number in range(4)]
+    for number, plane in enumerate(pixels):
+        Image.fromarray(plane).save(tmp_path / f"{number}.png")
+    series = [open_series(tmp_path / f"{number}.png")[0] for number in range(4)]
+    assert len(readers._open_files) == 2
+    for number in (0, 3, 1, 2):
+        assert (series[number].read(np.s_[0:1, 0:1, 0:1, 3:9, 4:8]) == number).all()
+    monkeypatch.setattr(readers, "DECODED", 100)
+    assert (series[3].read(np.s_[0:1, 0:1, 0:1, 3:9, 4:8]) == 3).all()
+    assert len(readers._open_files) == 1
+
+
 def test_files_of_one_name_become_series_of_different_names(tmp_path):
     paths = [tmp_path / folder / file for folder in ("a", "b", "c/a") for file in ("cells.tif", "cells.png", "own.tif")]
     for number, path in enumerate(paths):

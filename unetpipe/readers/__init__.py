@@ -26,6 +26,7 @@ PALETTES = (tiff, raster)
 MOST_BYTES = 2**42  # of a file's pixels; a plane of two million pixels a side
 MOST_TIMES = 50_000  # of a file's size that its pixels may have: empty slides in zstd reach 6000
 FILES = 16  # that a process keeps open: a sample may have thousands
+DECODED = 2**29  # bytes of pictures among them, which are decoded as a whole; the last is kept whatever its size
 SUFFIXES = tuple(suffix for module in (*FORMATS, *HOLDERS) for suffix in module.SUFFIXES)
 
 
@@ -137,9 +138,15 @@ def _keep(opening: Opening, found: list[Series]) -> list[Series]:
     with _changing:
         _open_files[opening] = found
         _open_files.move_to_end(opening)
-        while len(_open_files) > FILES:
+        while len(_open_files) > FILES or (len(_open_files) > 1 and sum(map(_decoded, _open_files)) > DECODED):
             _open_files.popitem(last=False)
     return found
+
+
+def _decoded(opening: Opening) -> int:
+    """Bytes of pixels that an open file keeps in memory."""
+    held = _open_files[opening] if opening.path.lower().endswith(raster.SUFFIXES) else []
+    return sum(math.prod(series.shape) * series.dtype.itemsize for series in held)
 
 
 def _refuse_claims(path: Path, found: list[Series]) -> None:
