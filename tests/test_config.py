@@ -290,3 +290,6 @@ def test_networks_of_two_kinds_are_named_before_anything_starts(tmp_path):
     assert "3.json has channels 3" in str(problems)
     (tmp_path / "none.json").write_text("{}")
     assert "none.json is no network" in str(project(tmp_path, GOOD, network="none.json")[1])
+    (tmp_path / "3.safetensors").unlink()
+    problems = project(tmp_path, GOOD, network="3.json")[1]
+    assert "3.json has no 3.safetensors beside it; copy both files" in str(problems)

@@ -95,14 +95,9 @@ def load_project(config: dict, folder: Path) -> tuple[list[Sample], Problems]:
 def check_values(config: dict, folder: Path) -> Iterator[str]:
     """What a schema cannot say: numbers that have to fit each other, files that have to exist."""
     networks = [folder / path for path in listed(config["network"])]
-    missing = [path for path in networks if not path.is_file()]
-    for path in missing:
-        wrong = "is a folder; name the network.json in it" if path.is_dir() else "does not exist; mend the path"
-        yield f"config: network names {path}, which {wrong}, or set it to null to train one"
-    unnamed = [(str(path), why) for path in networks if (why := unusable(path))]
-    for path, why in unnamed:
-        yield f"config: network {path!r} has {why}; rename it"
-    if missing or unnamed:
+    absent = [*_absent(networks)]
+    yield from absent
+    if absent:
         return
     try:
         notes = read_notes([str(path) for path in networks])
@@ -133,6 +128,16 @@ def check_values(config: dict, folder: Path) -> Iterator[str]:
     low, high = config["mask"]["percentiles"]
     if low >= high:
         yield f"config: mask.percentiles {low}, {high} do not rise; set the lower one first"
+
+
+def _absent(networks: list[Path]) -> Iterator[str]:
+    """Networks that cannot be opened under their names."""
+    for path in networks:
+        if not path.is_file():
+            wrong = "is a folder; name the network.json in it" if path.is_dir() else "does not exist; mend the path"
+            yield f"config: network names {path}, which {wrong}, or set it to null to train one"
+        elif why := unusable(path):
+            yield f"config: network {str(path)!r} has {why}; rename it"
 
 
 def listed(value) -> list:
@@ -168,6 +173,9 @@ def _check_given(config: dict, networks: list[Path], notes: list[dict]) -> Itera
     """What a trained network has against the config."""
     percentiles, wanted = config["mask"]["percentiles"], config["ingest"]["resample"]
     for path, note in zip(networks, notes, strict=True):
+        weights = path.with_suffix(".safetensors")
+        if not weights.is_file():
+            yield f"config: network {path} has no {weights.name} beside it; copy both files"
         if (others := note.get("percentiles", percentiles)) != percentiles:
             yield (
                 f"config: mask.percentiles are {percentiles}, network {path} learnt with {others} and would see other "
