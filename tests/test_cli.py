@@ -6,8 +6,11 @@ import shlex
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 from projects import ROOT
 
 from unetpipe.cli import main, make_parser, project
@@ -122,7 +125,8 @@ class TestRun:
         assert subprocess.run(command, cwd=tmp_path, check=False).returncode == 8
 
     def test_a_folder_without_config(self, tmp_path, started):
-        assert f"{tmp_path}/config.yaml does not exist; write it with unetpipe init" in refused("run", tmp_path)
+        assert f"/config.yaml does not exist; write it with unetpipe init {tmp_path} " in refused("run", tmp_path)
+        assert f"write it with unetpipe init {tmp_path}/my --images" in refused("run", tmp_path / "my")
         assert not started
 
     def test_a_library_without_its_workflow(self, tmp_path, started, monkeypatch):
@@ -136,3 +140,20 @@ def test_a_run_that_failed_at_once_is_found_where_results_are_a_link(tmp_path):
     (tmp_path / "my/logs").mkdir(parents=True)
     (tmp_path / "my/results").symlink_to(tmp_path / "far")
     assert results_of(tmp_path / "my") == tmp_path / "my/results"
+
+
+def test_a_folder_of_pictures_is_no_run(tmp_path):
+    (tmp_path / "images").mkdir()
+    with pytest.raises(SystemExit, match="holds no results of a run; name the folder of its config, or its results"):
+        main(["summary", str(tmp_path)])
+    with pytest.raises(SystemExit, match=r"is no image store; name results/images/SAMPLE\.ome\.zarr of a run"):
+        main(["picture", str(tmp_path), str(tmp_path / "out.png")])
+
+
+@pytest.mark.parametrize("call", ["predict {0} a.tif out", "export {0} n.onnx", "init my --images a.tif --network {0}"])
+def test_a_folder_in_the_place_of_a_network_is_told(tmp_path, monkeypatch, call):
+    monkeypatch.chdir(tmp_path)
+    tifffile.imwrite("a.tif", np.zeros((60, 60), np.uint8))
+    Path("network").mkdir()
+    with pytest.raises(SystemExit, match=r"network \S*network is a folder; name the network\.json in it"):
+        main(call.format("network").split())

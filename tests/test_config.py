@@ -106,7 +106,9 @@ def test_sheet_problems(tmp_path, rows, sentence):
 def test_weights_in_the_place_of_a_network_are_named(tmp_path):
     (tmp_path / "network.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0\xff\xfe{}")
     _, problems = project(tmp_path, GOOD, network="network.safetensors")
-    assert "network.safetensors is no network; name the network.json that a training wrote" in str(problems)
+    assert "network.safetensors is no network, or is damaged; name the network.json that a training wrote" in str(
+        problems
+    )
 
 
 @pytest.mark.parametrize(("name", "reason"), [("a{b}.tif", "braces"), (os.fsdecode(b"caf\xe9.tif"), "no UTF-8")])

@@ -136,6 +136,13 @@ class TestProject:
         assert len(found) == 1
         assert "w.safetensors holds no weights of test_resnet" in found[0].what
 
+    def test_a_lock_that_a_killed_run_left(self, project):
+        locks = project.folder / ".snakemake" / "locks"
+        locks.mkdir(parents=True)
+        assert "is locked" not in said(examined(project))
+        (locks / "0.input.lock").touch()
+        assert f"{project.folder} is locked: a run goes on there, or was killed" in said(examined(project))
+
     def test_a_network_that_is_damaged(self, project):
         save_network(UNet(depth=2, features=4), project.folder / "n.json", {"precision": "float32"})
         project.config["network"] = "n.json"

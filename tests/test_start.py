@@ -80,6 +80,16 @@ class TestProject:
         assert done.returncode == 0, done.stderr
         assert re.search(r"^train +1$", done.stdout + done.stderr, flags=re.MULTILINE)
 
+    def test_a_project_behind_a_link(self):
+        """It is read from where the link leads."""
+        write_pairs(Path("data"), [(60, 60)] * 6)
+        Path("disk/far").mkdir(parents=True)
+        Path("my").symlink_to("disk/far")
+        samples, _ = init("--images", "data/images", "--labels", "data/labels")
+        assert sorted(names(file for sample in samples.values() for file in sample.files)) == [
+            f"{number:02d}.tif" for number in range(6)
+        ]
+
     def test_edits_are_kept(self, capsys):
         write_pairs(Path("data"), [(60, 60)] * 2)
         arguments = ("--images", "data/images", "--labels", "data/labels")

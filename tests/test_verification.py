@@ -53,6 +53,11 @@ def test_the_network_that_the_config_names_is_found(finished, tmp_path):
     assert "There is no network yet" not in (tmp_path / "page.html").read_text()
 
 
+def test_a_mistyped_network_is_told_at_once(finished):
+    with pytest.raises(FileNotFoundError, match=r"network .*nope\.json does not exist; mend the path"):
+        said(finished, networks=[finished / "nope.json"])
+
+
 def test_a_network_that_is_not_at_hand_is_no_reason_to_delete(project):
     (project / "config.yaml").unlink()
     (told,) = said(project)

@@ -6,6 +6,7 @@ What leaves is the network with its softmax, for grey values of 0 … 1 between 
 import hashlib
 import io
 import re
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -60,16 +61,18 @@ def export_onnx(network: str | Path, output: str | Path) -> None:
 def _onnx(network: Network) -> bytes:
     example = torch.zeros(1, network.arguments["channels"], *_sides(network))
     free = dict.fromkeys((0, *range(2, example.ndim)), torch.export.Dim.AUTO)
-    program: Any = torch.onnx.export(
-        Probabilities(network).eval(),
-        (example,),
-        input_names=["image"],
-        output_names=["probabilities"],
-        dynamic_shapes=(free,),
-        dynamo=True,
-        opset_version=OPSET,
-        verbose=False,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch's, about its own parts
+        program: Any = torch.onnx.export(
+            Probabilities(network).eval(),
+            (example,),
+            input_names=["image"],
+            output_names=["probabilities"],
+            dynamic_shapes=(free,),
+            dynamo=True,
+            opset_version=OPSET,
+            verbose=False,
+        )
     return program.model_proto.SerializeToString()
 
 

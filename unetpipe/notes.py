@@ -1,11 +1,11 @@
 """What networks expect of images, as their JSON says it, without their weights."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from unetpipe.geometry import Axis
-from unetpipe.manifest import read_json
 from unetpipe.needs import Kind
 
 SCALE = 1.25  # times the pixel size of the training images that an image's may be, and the inverse
@@ -19,7 +19,7 @@ def read_notes(paths: Sequence[str]) -> list[dict]:
     ValueError
         If one is no network, or they are not of one kind.
     """
-    notes = [_read_note(path) for path in paths]
+    notes = [read_note(path) for path in paths]
     for path, note in zip(paths, notes, strict=True):
         for what, value in _kind(note).items():
             first = _kind(notes[0])[what]
@@ -36,13 +36,23 @@ def _near(one: Sequence[float] | None, other: Sequence[float] | None) -> bool:
     return not one or not other or 1 / SCALE < one[2] / other[2] < SCALE
 
 
-def _read_note(path: str) -> dict:
+def read_note(path: str | Path) -> dict:
+    """The JSON of a network.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is none.
+    """
+    if not Path(path).is_file():
+        wrong = "is a folder; name the network.json in it" if Path(path).is_dir() else "does not exist; mend the path"
+        raise FileNotFoundError(f"network {path} {wrong}")
     try:
-        note = read_json(path)
-    except UnicodeDecodeError:
+        note = json.loads(Path(path).read_bytes())
+    except ValueError:
         note = None
-    if not isinstance(note, dict) or not {"arguments", "axes", "precision"} <= note.keys():
-        raise ValueError(f"{path} is no network; name the network.json that a training wrote")
+    if not isinstance(note, dict) or not {"arguments", "axes", "digest"} <= note.keys():
+        raise ValueError(f"{path} is no network, or is damaged; name the network.json that a training wrote")
     return note
 
 

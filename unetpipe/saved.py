@@ -5,9 +5,9 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from unetpipe.manifest import file_digest, read_json, write_bytes, write_json
+from unetpipe.manifest import file_digest, write_bytes, write_json
 from unetpipe.network import Network, UNet
-from unetpipe.notes import axes_of
+from unetpipe.notes import axes_of, read_note
 from unetpipe.pretrained import PretrainedUNet
 
 
@@ -35,7 +35,7 @@ def load_network(path: str | Path) -> tuple[Network, dict]:
     FileNotFoundError, ValueError
         If a file is missing, is not the one that the JSON was written with, or does not fit.
     """
-    note, weights = read_json(path), Path(path).with_suffix(".safetensors")
+    note, weights = read_note(path), Path(path).with_suffix(".safetensors")
     if not weights.exists():
         raise FileNotFoundError(f"{weights} is missing; it belongs beside {path}")
     if file_digest(weights) != note["digest"]:

@@ -13,6 +13,7 @@ from unetpipe.config import given_networks
 from unetpipe.geometry import Region
 from unetpipe.label import Objects, Settings, Spacing
 from unetpipe.manifest import file_checksum, read_json
+from unetpipe.notes import read_note
 from unetpipe.predict.recheck import recheck
 from unetpipe.saved import load_network
 from unetpipe.store import label_path, open_array, read_attributes
@@ -52,6 +53,8 @@ def verify(
     workers : int
         Threads that find objects again.
     """
+    for path in networks:
+        read_note(path)
     harmed = set()  # samples of which some blocks may be unreadable
     for kind, ending in STORES.items():
         for root in sorted((results / kind).glob(f"*{ending}/zarr.json")):

@@ -220,6 +220,8 @@ def _series(store: Path, number: str) -> dict:
     """What a store says of one of its images."""
     from unetpipe.store import read_attributes
 
+    if not (store / "zarr.json").exists():
+        raise FileNotFoundError(f"{store} is no image store; name results/images/SAMPLE.ome.zarr of a run")
     entries = {entry["path"]: entry for entry in read_attributes(store / "zarr.json")["series"]}
     if number not in entries:
         raise ValueError(f"--series {number}: {store} has images 0 to {len(entries) - 1}")

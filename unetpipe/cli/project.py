@@ -150,7 +150,8 @@ def _run(options) -> None:
         )
     config = config_of(options.project)
     if not config.exists():
-        raise FileNotFoundError(f"{config} does not exist; write it with unetpipe init {config.parent} --images …")
+        folder = config.parent if config.suffix in (".yaml", ".yml") else config
+        raise FileNotFoundError(f"{config} does not exist; write it with unetpipe init {folder} --images …")
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE), "--configfile", str(config)]
     command += ["--directory", str(config.parent), *options.options]
     print(shlex.join(command), flush=True)

@@ -19,7 +19,7 @@ def results_of(given: Path) -> Path:
     """
     folders = given, given / "results"
     for folder in folders:
-        if (folder / "images").is_dir():
+        if any((folder / "images").glob("*.ome.zarr")):
             return folder
     for folder in folders:
         if folder.name == "results" and (folder.absolute().parent / "logs").is_dir():

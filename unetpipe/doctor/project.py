@@ -58,6 +58,9 @@ def examine_project(config: dict, folder: Path, results: Path) -> Iterator[Findi
         yield _pretrained(config["train"], folder)
     existing = next(path for path in (results.absolute(), *results.absolute().parents) if path.exists())
     yield _writable(existing)
+    if any((results.absolute().parent / ".snakemake" / "locks").glob("*")):
+        said = f"{results.absolute().parent} is locked: a run goes on there, or was killed"
+        yield unsure(said, "where none goes on: unetpipe run PROJECT --unlock")
     if not refused:
         sizes = {name: Size.of(found) for name, found in series.items()}
         yield from _room(config, folder, samples, sizes, existing)

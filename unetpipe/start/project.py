@@ -207,9 +207,9 @@ def _annotations(labels: Sequence[Source]) -> Annotations | None:
 
 def _near(base: Path, project: Path) -> str | None:
     """The folder of the data as the config names it: relative where both can be moved together, else absolute."""
-    home = project.absolute().parent
-    relative = base.is_relative_to(home)
-    return None if base == project.absolute() else os.path.relpath(base, project) if relative else str(base)
+    real = project.resolve()  # as which it is read: `..` leads out of the folder itself, not out of a link to it
+    relative = base.is_relative_to(real.parent)
+    return None if base in (project.absolute(), real) else os.path.relpath(base, real) if relative else str(base)
 
 
 def _sheet(rows: Sequence[Row], pixel_size: Sequence[float]) -> str:

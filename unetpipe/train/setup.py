@@ -1,5 +1,6 @@
 """What stands before the first step: the network, its data, and what follows from the machine."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -19,6 +20,9 @@ from unetpipe.ranks import rank, size
 from unetpipe.store import read_attributes
 from unetpipe.tiles import Drawing, Material, draw_batch, list_series
 from unetpipe.train.validation import METRICS, Seen, Validation, list_seen
+
+logger = logging.getLogger(__name__)
+FEW = 3  # images, by which one network is hardly told from another
 
 
 class Data(NamedTuple):
@@ -110,6 +114,11 @@ def make_validation(data: Data, settings: dict, weights: list[str], choices: Cho
         raise ValueError(f"train.metric {settings['metric']!r} is not one of {', '.join(METRICS)}")
     if not data.seen:
         return None
+    if len(data.seen) < FEW:
+        logger.warning(
+            "%d images choose the best network, of so few close scores differ by chance; put more into split val",
+            len(data.seen),
+        )
     gap = read_attributes(weights[0])["settings"]["gap"]
     arithmetic = {"device": place, "precision": choose_precision(choices.precision, place)}
     return Validation(data.seen, metric=settings["metric"], expand=gap // 2, **arithmetic)
