@@ -39,7 +39,7 @@ def write_table(store, series="a"):
 def test_the_summary_names_the_least_intersection_over_union(tmp_path, capsys):
     counts = {"truths": 4, "objects": 5, "covered": 3.0, "matched 0.7": 3, "overlap 0.7": 2.5}
     counts |= {"matched 0.5": 4, "overlap 0.5": 3.0, "pixel_error": 0.1, "rand": 0.9, "information": 0.9}
-    (tmp_path / "results/images").mkdir(parents=True)
+    (tmp_path / "results/images/s.ome.zarr").mkdir(parents=True)
     (tmp_path / "results/objects").mkdir()
     pd.DataFrame({"id": range(12)}).to_parquet(tmp_path / "results/objects/s.parquet")
     images = pd.DataFrame([{"sample": "s", "split": "test", "series": "x", **counts}])

@@ -201,7 +201,8 @@ class TestOnSlurm:
         assert re.search(r"going on from step \d+", jobs[0].log())
         assert int(re.search(r"/(\d+) blocks of predict", jobs[1].log())[1]) <= 72 - known
         for job in jobs:
-            assert job.states() == {"FAILED", "CANCELLED by 0", *ends, "COMPLETED"}
+            # Slurm looks at memory every two seconds: on a fast machine the first fault may come before it does
+            assert job.states() | {"FAILED"} == {"FAILED", "CANCELLED by 0", *ends, "COMPLETED"}
             assert "SLURM status is: 'CANCELLED'" in said(job.project)
 
     def test_a_driver_killed_beside_its_jobs_starts_none_of_them_twice(self, profile, local, untrained):

@@ -69,7 +69,8 @@ def lazy(name: str, array: Any, axes: str, pixel_size=None, channels: tuple[str,
     dtype = plain_type(name, np.dtype(array.dtype))
 
     def read(region: Region) -> np.ndarray:
-        pixels = np.asarray(array[tuple(region[place] for place in places)], dtype)
+        with np.errstate(over="ignore"):  # what becomes infinite is refused by its place
+            pixels = np.asarray(array[tuple(region[place] for place in places)], dtype)
         return np.expand_dims(pixels.transpose(order), missing)
 
     return Series(name, tuple(shape), dtype, pixel_size, channels or channel_names(shape[1], axes), read)
