@@ -58,6 +58,12 @@ def test_a_mistyped_network_is_told_at_once(finished):
         said(finished, networks=[finished / "nope.json"])
 
 
+def test_a_damaged_network_of_the_config_is_no_reason_to_delete(project):
+    (project / "given" / "network.json").write_text('{"arguments": ')
+    with pytest.raises(ValueError, match=r"network\.json is no network, or is damaged"):
+        said(project)
+
+
 def test_a_network_that_is_not_at_hand_is_no_reason_to_delete(project):
     (project / "config.yaml").unlink()
     (told,) = said(project)

@@ -53,8 +53,9 @@ def verify(
     workers : int
         Threads that find objects again.
     """
-    for path in networks:
-        read_note(path)
+    elsewhere = [*given_networks(results.absolute().parent), *networks]
+    for path in elsewhere:
+        read_note(path)  # a broken one is no reason to delete what it predicted
     harmed = set()  # samples of which some blocks may be unreadable
     for kind, ending in STORES.items():
         for root in sorted((results / kind).glob(f"*{ending}/zarr.json")):
@@ -64,7 +65,7 @@ def verify(
                 yield problem
     broken = [*damaged_networks(results)]
     yield from broken
-    known = [*(results / "network").glob("*/network.json"), *given_networks(results.absolute().parent), *networks]
+    known = [*(results / "network").glob("*/network.json"), *elsewhere]
     for sample in sorted({path.stem for kind in ("tissue", "objects") for path in (results / kind).glob("[!.]*.json")}):
         lost = [*missing(results, sample)]
         yield from lost
